@@ -1,0 +1,1 @@
+"""The contracts: what a message, an event, a row, a failure and a table are. Never imports Beam."""

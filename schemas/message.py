@@ -1,0 +1,151 @@
+"""A Pub/Sub message: its attributes, its identity, and the limits that Pub/Sub sets.
+
+The CloudEvents Pub/Sub protocol binding in binary mode: `data` is the event's own bytes,
+attributes are `ce-*` and `content-type` (names read case-insensitively), plus ours below.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from schemas.problem import Problem
+
+EVENT_ID = "event_id"
+DEDUP_ID = "dedup_id"
+ISSUE_ID = "issue_id"
+
+CE_ID = "ce-id"
+CE_SOURCE = "ce-source"
+CE_TYPE = "ce-type"
+CE_TIME = "ce-time"
+CE_SUBJECT = "ce-subject"
+CE_SPECVERSION = "ce-specversion"
+CONTENT_TYPE = "content-type"
+
+MANUAL_TYPE = "issues.manual.created"
+
+# https://cloud.google.com/pubsub/quotas#resource_limits ; the emulator enforces none of them.
+MAX_MESSAGE_BYTES = 10_000_000
+MAX_ATTRIBUTES = 100
+MAX_KEY_BYTES = 256
+MAX_VALUE_BYTES = 1_024
+RESERVED_PREFIX = "goog"
+
+_NAMESPACE = uuid.UUID("b4fa0467-479e-42cb-bd94-aada206da801")
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of the topic, untouched.
+
+    Args:
+        data: The event's own bytes.
+        attributes: As they came, names in any case; never mutated.
+        message_id: Pub/Sub's id; empty for a message that no broker has seen.
+        publish_time: Microseconds since the Unix epoch; 0 when unknown.
+    """
+
+    data: bytes
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    message_id: str = ""
+    publish_time: int = 0
+
+    def attribute(self, name: str) -> str:
+        """The value of an attribute by its lower-case name, whatever case it came in; or ''."""
+        value = self.attributes.get(name)
+        return self._lowered.get(name, "") if value is None else value
+
+    @cached_property
+    def _lowered(self) -> dict[str, str]:
+        return {name.lower(): value for name, value in self.attributes.items()}
+
+    @cached_property
+    def event_id(self) -> str:
+        """Who the event is, the same on every redelivery (see `event_id_of`)."""
+        given = self.attribute(EVENT_ID)
+        if given:
+            return given
+        source, id_ = self.attribute(CE_SOURCE), self.attribute(CE_ID)
+        return event_id_of(source, id_) if source and id_ else event_id_of_data(self.data)
+
+    @property
+    def dedup_id(self) -> str:
+        """What duplicates are told by: the event_id, or what a replayed dead letter carries."""
+        return self.attribute(DEDUP_ID) or self.event_id
+
+
+def event_id_of(source: str, id_: str) -> str:
+    """A CloudEvent's event_id: UUIDv5 over its length-prefixed source and id.
+
+    The CloudEvents specification makes `source` and `id` together unique; the lengths keep
+    ('ab', 'c') and ('a', 'bc') apart.
+    """
+    parts = (part.encode("utf-8", "surrogatepass") for part in (source, id_))
+    return _uuid5(b"".join(b"%d:%b" % (len(part), part) for part in parts))
+
+
+def event_id_of_data(data: bytes) -> str:
+    """The event_id of a message without a source and an id: UUIDv5 over its data."""
+    return _uuid5(b"data:" + data)
+
+
+def issue_id_of_manual(event_id: str) -> str:
+    """`INC-` and the first 8 upper-case hex digits of SHA-256 of a manual issue's event_id."""
+    return f"INC-{_digits(event_id)}"
+
+
+def issue_id_of_document(document_name: str) -> str:
+    """`FS-` and the first 8 upper-case hex digits of SHA-256 of a document's full name."""
+    return f"FS-{_digits(document_name)}"
+
+
+def serialized_size(data: bytes, attributes: Mapping[str, str]) -> int:
+    """Bytes of the message as Pub/Sub counts them: data plus each attribute's key and value.
+
+    An attribute is counted with the 8 bytes that its protobuf map entry adds at the most, so
+    the figure is never below the serialized size.
+    """
+    sizes = (len(key.encode()) + len(value.encode()) + 8 for key, value in attributes.items())
+    return len(data) + sum(sizes) + 8
+
+
+def limit_problems(data: bytes, attributes: Mapping[str, str]) -> list[Problem]:
+    """Each of Pub/Sub's limits that a message would break; empty when it can be published."""
+    found = []
+    if not data and not attributes:
+        found.append(Problem("message", "has neither data nor attributes", "Pub/Sub refuses it"))
+    if len(attributes) > MAX_ATTRIBUTES:
+        found.append(
+            Problem("attributes", f"{len(attributes)} of them, Pub/Sub takes {MAX_ATTRIBUTES}")
+        )
+    for key, value in attributes.items():
+        name = f"attribute {key[:64]!r}"
+        if not key:
+            found.append(Problem("attribute", "has an empty key"))
+        if len(key.encode()) > MAX_KEY_BYTES:
+            found.append(
+                Problem(name, f"key of {len(key.encode())} bytes, Pub/Sub takes {MAX_KEY_BYTES}")
+            )
+        if key.lower().startswith(RESERVED_PREFIX):
+            found.append(Problem(name, f"the prefix {RESERVED_PREFIX!r} is Pub/Sub's own"))
+        if len(value.encode()) > MAX_VALUE_BYTES:
+            size = len(value.encode())
+            found.append(
+                Problem(name, f"value of {size} bytes, Pub/Sub takes {MAX_VALUE_BYTES}")
+            )
+    size = serialized_size(data, attributes)
+    if size > MAX_MESSAGE_BYTES:
+        found.append(Problem("message", f"{size} bytes, Pub/Sub takes {MAX_MESSAGE_BYTES}"))
+    return found
+
+
+def _digits(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8].upper()
+
+
+def _uuid5(name: bytes) -> str:
+    # uuid.uuid5 takes bytes from Python 3.12 only.
+    digest = hashlib.sha1(_NAMESPACE.bytes + name, usedforsecurity=False).digest()
+    return str(uuid.UUID(bytes=digest[:16], version=5))
