@@ -1,0 +1,56 @@
+"""Recorded messages: one a line, in the JSON mapping of `google.pubsub.v1.PubsubMessage`.
+
+`{"data": base64, "attributes": {...}, "messageId": "...", "publishTime": RFC 3339}`: what
+`gcloud pubsub subscriptions pull --format=json` prints for each message, so a recording can be
+made, read and edited with standard tools.
+"""
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from schemas.message import Message
+from schemas.times import format_micros, parse_rfc3339
+
+
+def to_line(message: Message) -> str:
+    """One message as one line of JSON, without its newline."""
+    record: dict[str, Any] = {
+        "data": base64.b64encode(message.data).decode(),
+        "attributes": dict(message.attributes),
+    }
+    if message.message_id:
+        record["messageId"] = message.message_id
+    if message.publish_time:
+        record["publishTime"] = format_micros(message.publish_time)
+    return json.dumps(record, ensure_ascii=False)
+
+
+def from_line(line: str) -> Message:
+    """Reads a line back.
+
+    Raises:
+        ValueError: The line is not such a record; the sentence says what is wrong.
+    """
+    record = json.loads(line)
+    if not isinstance(record, dict):
+        raise ValueError("a recorded message is one JSON object a line")
+    if unknown := set(record) - {"data", "attributes", "messageId", "publishTime", "orderingKey"}:
+        raise ValueError(f"unknown key {sorted(unknown)[0]!r} in a recorded message")
+    attributes = record.get("attributes") or {}
+    if not isinstance(attributes, dict) or not all(
+        isinstance(value, str) for value in attributes.values()
+    ):
+        raise ValueError("attributes are a JSON object of strings")
+    try:
+        data = base64.b64decode(record.get("data") or "", validate=True)
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise ValueError(f"data is not base64: {error}") from error
+    publish_time = record.get("publishTime")
+    return Message(
+        data=data,
+        attributes=attributes,
+        message_id=record.get("messageId") or "",
+        publish_time=parse_rfc3339(publish_time) if publish_time else 0,
+    )

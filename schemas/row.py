@@ -1,0 +1,174 @@
+"""A row: what goes into a table, and how an event becomes one.
+
+Two layouts: `structured` (the table's fixed columns, its declared ones, and the whole as JSON) and
+`flat` (four STRING columns, the older contract).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.event import DELETE, FLAT_KEYS, Event
+from schemas.flatten import flatten, json_text
+from schemas.message import Message
+from schemas.table import Table
+from schemas.times import format_micros
+
+# Streaming into a partition further away is refused by BigQuery (its page "Partitioned tables",
+# limits of streaming into partitions).
+DAY = 86_400_000_000
+PARTITION_DAYS_BACK = 1_825
+PARTITION_DAYS_AHEAD = 366
+# https://cloud.google.com/bigquery/quotas#write-api-limits: a request of at most 10 MB, of which
+# the descriptor and the stream's name take a share.
+MAX_ROW_BYTES = 9_900_000
+# Text grows at most sixfold as JSON, and stands at most twice in a row.
+_SURELY_SMALL = MAX_ROW_BYTES // 13
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What goes into a table.
+
+    Args:
+        table: The table's name inside the dataset.
+        values: A value for each column, by `schemas.table.Type`; never mutated.
+        message: The message that it came from, which rides along.
+    """
+
+    table: str
+    values: Mapping[str, Any]
+    message: Message
+
+
+class Unshapeable(Exception):
+    """An event that no row can hold; the class's name is the error's."""
+
+
+class NoTime(Unshapeable):
+    """Nothing says when the event happened."""
+
+
+class OutsidePartitionRange(Unshapeable):
+    """BigQuery takes no row for the day of the event's created_at."""
+
+
+class InvalidPayload(Unshapeable):
+    """A flat message whose payload is no JSON object cannot stand in a JSON column."""
+
+
+class RowTooLarge(Unshapeable):
+    """The row is larger than one Storage Write request."""
+
+
+class Shaper:
+    """Turns events into rows of the tables that take them.
+
+    Args:
+        tables: Of one job; exactly one is the default (`schemas.table.parse_tables` sees to it).
+    """
+
+    def __init__(self, tables: Sequence[Table]) -> None:
+        self._by_collection = {name: table for table in tables for name in table.collections}
+        self._default = next(table for table in tables if table.default)
+
+    def shape(self, event: Event, now: int) -> Row:
+        """Shapes an event for the table that takes it.
+
+        Args:
+            event: What happened.
+            now: Microseconds since the epoch; becomes `ingest_time`.
+
+        Raises:
+            Unshapeable: One of its classes above.
+        """
+        table = self._default
+        if event.collection is not None:
+            table = self._by_collection.get(event.collection, table)
+        values = _LAYOUTS[table.layout](event, table, now)
+        if len(event.message.data) > _SURELY_SMALL:
+            _check_size(values)
+        return Row(table.name, values, event.message)
+
+
+def _structured(event: Event, table: Table, now: int) -> dict[str, Any]:
+    if event.fields is None and event.operation != DELETE:
+        raise InvalidPayload("$.payload: the flat message's payload is no JSON object")
+    created_at = _time(event)
+    if not now - PARTITION_DAYS_BACK * DAY < created_at < now + PARTITION_DAYS_AHEAD * DAY:
+        raise OutsidePartitionRange(
+            f"created_at {format_micros(created_at)} is more than {PARTITION_DAYS_BACK} days back "
+            f"or {PARTITION_DAYS_AHEAD} ahead, where BigQuery takes no streamed rows"
+        )
+    values = {
+        "event_id": event.event_id,
+        "issue_id": event.issue_id,
+        "issue_key": event.issue_key,
+        "source": event.source,
+        "created_at": created_at,
+        "update_time": event.update_time,
+        "event_type": event.event_type,
+        "operation": event.operation,
+        "document_name": event.document_name,
+        "document_path": event.document_path,
+        "document_id": event.document_id,
+        "collection": event.collection,
+        "changed_fields": list(event.changed_fields),
+        "payload": None if event.fields is None else json_text(event.fields),
+        "old_payload": None if event.old_fields is None else json_text(event.old_fields),
+        "auth_type": event.auth_type,
+        "auth_id": event.auth_id,
+        "publish_time": event.message.publish_time or None,
+        "ingest_time": now,
+    }
+    fields = event.old_fields if event.fields is None else event.fields
+    errors = flatten(fields or {}, table.declared, values)
+    if event.flat is not None and event.created_at is None:
+        errors.append("created_at")
+    values["type_errors"] = [*errors, *event.inexact]
+    return values
+
+
+def _flat(event: Event, table: Table, now: int) -> dict[str, Any]:  # noqa: ARG001
+    if event.flat is not None:
+        return {key: event.flat[key] for key in FLAT_KEYS}
+    fields = event.old_fields if event.fields is None else event.fields
+    return {
+        "issue_id": event.issue_id,
+        "source": event.source,
+        "created_at": format_micros(_time(event)),
+        "payload": json_text(fields or {}),
+    }
+
+
+_LAYOUTS: dict[str, Callable[[Event, Table, int], dict[str, Any]]] = {
+    "structured": _structured,
+    "flat": _flat,
+}
+
+
+def _time(event: Event) -> int:
+    created_at = event.created_at or event.message.publish_time
+    if not created_at:
+        raise NoTime("neither ce-time, nor the document's update time, nor a publish time is there")
+    return created_at
+
+
+def _check_size(values: Mapping[str, Any]) -> None:
+    sizes = {name: _size(value) for name, value in values.items()}
+    total = sum(sizes.values())
+    if total > MAX_ROW_BYTES:
+        largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
+        parts = ", ".join(f"{name} {sizes[name]}" for name in largest)
+        raise RowTooLarge(f"{total} bytes, Storage Write takes {MAX_ROW_BYTES} ({parts})")
+
+
+def _size(value: Any) -> int:
+    """Bytes of a value in the written row, never fewer than protobuf takes."""
+    if isinstance(value, str):
+        return len(value.encode()) + 8
+    if isinstance(value, bytes):
+        return len(value) + 8
+    if isinstance(value, list):
+        return sum(_size(item) for item in value)
+    return 16
