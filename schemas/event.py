@@ -42,7 +42,9 @@ _FIRESTORE_TYPES = {
     for kind in ("created", "updated", "deleted", "written")
     for suffix in ("", ".withAuthContext")
 }
-_DOCUMENT_NAME = re.compile(r"projects/[^/]+/databases/[^/]+/documents/((?:[^/]+/[^/]+/)*([^/]+)/([^/]+))", re.DOTALL)
+_DOCUMENT_NAME = re.compile(
+    r"projects/[^/]+/databases/[^/]+/documents/((?:[^/]+/[^/]+/)*([^/]+)/([^/]+))", re.DOTALL
+)
 # https://cloud.google.com/bigquery/quotas: JSON can be nested at most 500 levels deep.
 MAX_JSON_DEPTH = 500
 
@@ -157,13 +159,15 @@ def _firestore(message: Message, type_: str, kind: str) -> Event:
     new = data.value if data.value.name else None
     old = data.old_value if data.old_value.name else None
     operation = _operation(kind, new, old)
-    current = old if new is None else new
+    current: Any = old if new is None else new
     name: str = current.name
     match = _DOCUMENT_NAME.fullmatch(name)
     if match is None:
         raise InvalidDocument(f"{name[:500]!r} is not a document's full name")
     if old is not None and new is not None and old.name != name:
-        raise InvalidDocument(f"old_value is of another document: {old.name[:500]!r}, not {name[:500]!r}")
+        raise InvalidDocument(
+            f"old_value is of another document: {old.name[:500]!r}, not {name[:500]!r}"
+        )
     update_time = _micros(current, "update_time")
     try:
         fields = None if operation == DELETE else firestore.fields_to_json(current.fields)
@@ -358,7 +362,7 @@ def _number(text: _Number, path: tuple[str, ...], inexact: list[str]) -> Json:
     (its page on PARSE_JSON, wide_number_mode 'exact').
     """
     if "." not in text and "e" not in text and "E" not in text:
-        number = int(text) if len(text) <= 20 else None  # noqa: PLR2004 - 20 digits hold 64 bits
+        number = int(text) if len(text) <= 20 else None
         if number is not None and -(2**63) <= number < 2**64:
             return number or (-0.0 if text.startswith("-") else 0)
     else:

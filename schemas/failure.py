@@ -123,7 +123,7 @@ def cut(text: str, limit: int = MAX_VALUE_BYTES) -> str:
 def _attempt(message: Message) -> int:
     text = message.attribute(ATTEMPT)
     # A stranger's value is no reason to fail: it counts as none.
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 0  # noqa: PLR2004
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 0
 
 
 def _refused(name: str, value: str) -> bool:
@@ -133,5 +133,3 @@ def _refused(name: str, value: str) -> bool:
         or len(value.encode()) > MAX_VALUE_BYTES
         or name.lower().startswith(RESERVED_PREFIX)
     )
-
-

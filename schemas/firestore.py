@@ -99,7 +99,9 @@ def fields_to_json(fields: Mapping[str, Any]) -> dict[str, Json]:
         InvalidValue: A value of a kind that is not known here, or a time out of range.
     """
     try:
-        return {name: _GETTERS[value.WhichOneof("value_type")](value) for name, value in fields.items()}
+        return {
+            name: _GETTERS[value.WhichOneof("value_type")](value) for name, value in fields.items()
+        }
     except (KeyError, ValueError, OverflowError) as error:
         raise InvalidValue(_explain(fields, ()) or str(error)) from error
 
@@ -151,7 +153,11 @@ def _array(value: Any) -> Json:
 def _map(value: Any) -> Json:
     fields = value.map_value.fields
     # Look before reaching: indexing a protobuf map of messages adds the missing key.
-    if len(fields) == 2 and "__type__" in fields and fields["__type__"].string_value == "__vector__":  # noqa: PLR2004
+    if (
+        len(fields) == 2
+        and "__type__" in fields
+        and fields["__type__"].string_value == "__vector__"
+    ):
         return _array(fields["value"]) if "value" in fields else []
     return {name: _GETTERS[item.WhichOneof("value_type")](item) for name, item in fields.items()}
 
@@ -239,4 +245,6 @@ def parse_field_path(text: str) -> tuple[str, ...]:
         rest = rest[1:]
 
 
-_QUOTED_OR_SIMPLE = re.compile(r"([A-Za-z_][A-Za-z_0-9]*)|`((?:[^`\\]|\\.)+)`", re.ASCII | re.DOTALL)
+_QUOTED_OR_SIMPLE = re.compile(
+    r"([A-Za-z_][A-Za-z_0-9]*)|`((?:[^`\\]|\\.)+)`", re.ASCII | re.DOTALL
+)

@@ -31,9 +31,6 @@ _OPTIONS = (
     # Messages and append requests are up to 10 MB; gRPC's default is 4 MB.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # A peer that vanished without a word is noticed within 40 s.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
     # After an outage the first new connection is tried within 2 s, not within 2 minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),

@@ -132,9 +132,7 @@ def limit_problems(data: bytes, attributes: Mapping[str, str]) -> list[Problem]:
             found.append(Problem(name, f"the prefix {RESERVED_PREFIX!r} is Pub/Sub's own"))
         if len(value.encode()) > MAX_VALUE_BYTES:
             size = len(value.encode())
-            found.append(
-                Problem(name, f"value of {size} bytes, Pub/Sub takes {MAX_VALUE_BYTES}")
-            )
+            found.append(Problem(name, f"value of {size} bytes, Pub/Sub takes {MAX_VALUE_BYTES}"))
     size = serialized_size(data, attributes)
     if size > MAX_MESSAGE_BYTES:
         found.append(Problem("message", f"{size} bytes, Pub/Sub takes {MAX_MESSAGE_BYTES}"))

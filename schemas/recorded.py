@@ -35,9 +35,9 @@ def from_line(line: str) -> Message:
     """
     record = json.loads(line)
     if not isinstance(record, dict):
-        raise ValueError("a recorded message is one JSON object a line")
+        raise ValueError("a recorded message is one JSON object a line")  # noqa: TRY004
     if unknown := set(record) - {"data", "attributes", "messageId", "publishTime", "orderingKey"}:
-        raise ValueError(f"unknown key {sorted(unknown)[0]!r} in a recorded message")
+        raise ValueError(f"unknown key {min(unknown)!r} in a recorded message")
     attributes = record.get("attributes") or {}
     if not isinstance(attributes, dict) or not all(
         isinstance(value, str) for value in attributes.values()

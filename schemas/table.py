@@ -18,8 +18,15 @@ from schemas.problem import Problem, ProblemsFound
 
 # https://cloud.google.com/bigquery/docs/schemas#column_names
 _COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}", re.ASCII)
-_RESERVED_PREFIXES = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier")
-# https://cloud.google.com/bigquery/docs/tables#table_naming, without the characters that need quotes
+_RESERVED_PREFIXES = (
+    "_table_",
+    "_file_",
+    "_partition",
+    "_row_timestamp",
+    "__root__",
+    "_colidentifier",
+)
+# https://cloud.google.com/bigquery/docs/tables#table_naming, less what needs quotes
 _TABLE_NAME = re.compile(r"[A-Za-z0-9_]{1,1024}", re.ASCII)
 # https://cloud.google.com/bigquery/docs/clustered-tables#limitations
 _MAX_CLUSTERING = 4
@@ -63,7 +70,9 @@ class Column:
 
 _STRUCTURED = (
     Column("event_id", Type.STRING, description="Who the event is; a repeat carries the same."),
-    Column("issue_id", Type.STRING, description="For people: FS- or INC- and 8 digits, not unique."),
+    Column(
+        "issue_id", Type.STRING, description="For people: FS- or INC- and 8 digits, not unique."
+    ),
     Column("issue_key", Type.STRING, description="The document's full name, or a manual event_id."),
     Column("source", Type.STRING, description="manual-api or firestore-eventarc."),
     Column("created_at", Type.TIMESTAMP, description="When it happened, by the event."),
@@ -98,7 +107,9 @@ _STRUCTURED_END = (
 _FLAT = (
     Column("issue_id", Type.STRING, description="For people; a document has one, not unique."),
     Column("source", Type.STRING, description="manual-api or firestore-eventarc."),
-    Column("created_at", Type.STRING, description="RFC 3339 in UTC with six decimals; sorts as text."),
+    Column(
+        "created_at", Type.STRING, description="RFC 3339 in UTC with six decimals; sorts as text."
+    ),
     Column("payload", Type.STRING, description="The fields as JSON text."),
 )
 LAYOUTS = ("structured", "flat")
@@ -219,7 +230,9 @@ class _Reader:
             return {}
         for key in value:
             if key not in known:
-                self.wrong(f"{path}.{key}", "not a key of a table file", f"known: {', '.join(known)}")
+                self.wrong(
+                    f"{path}.{key}", "not a key of a table file", f"known: {', '.join(known)}"
+                )
         return value
 
     def text(self, value: Any, path: str, default: str = "") -> str:
@@ -261,7 +274,7 @@ class _Reader:
             self.wrong("$.columns", "the flat layout has four fixed columns and takes no others")
         columns = (*_STRUCTURED, *declared, *_STRUCTURED_END) if structured else _FLAT
         self.names(columns)
-        clustering = ("issue_key", "operation") if structured else ()
+        clustering: tuple[str, ...] = ("issue_key", "operation") if structured else ()
         if "clustering" in keys:
             clustering = self.texts(keys["clustering"], "$.clustering")
         self.clustering(clustering, columns)
@@ -345,4 +358,6 @@ class _Reader:
             if column is None:
                 self.wrong("$.clustering", f"{name!r} is no column of the table")
             elif column.repeated or column.type in (Type.FLOAT64, Type.BYTES, Type.JSON):
-                self.wrong("$.clustering", f"BigQuery does not cluster by {name!r}, a {column.type}")
+                self.wrong(
+                    "$.clustering", f"BigQuery does not cluster by {name!r}, a {column.type}"
+                )

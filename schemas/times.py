@@ -6,7 +6,7 @@ bare dates), and `datetime` stops at microseconds, so the grammar is written out
 
 import re
 import time
-from datetime import UTC, datetime
+from datetime import date
 
 # BigQuery: TIMESTAMP ranges from 0001-01-01 00:00:00 to 9999-12-31 23:59:59.999999 UTC
 # (Google's page "Data types"); microseconds since the Unix epoch.
@@ -17,7 +17,7 @@ _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:([Zz])|([+-])(\d\d):(\d\d))",
     re.ASCII,
 )
-_EPOCH_DAY = datetime(1970, 1, 1, tzinfo=UTC).toordinal()
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
 def now_micros() -> int:
@@ -36,10 +36,10 @@ def parse_rfc3339(text: str) -> int:
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError(f"{text[:64]!r} is not an RFC 3339 time such as 2026-01-31T12:00:00Z")
-    year, month, day, hour, minute, second = (int(match[i]) for i in range(1, 7))
+    year, month, day_, hour, minute, second = (int(match[i]) for i in range(1, 7))
     if hour > 23 or minute > 59 or second > 60:
         raise ValueError(f"{text!r} is not a time of day")
-    days = datetime(year, month, day).toordinal() - _EPOCH_DAY  # raises ValueError for 02-30
+    days = date(year, month, day_).toordinal() - _EPOCH_DAY  # raises ValueError for 02-30
     seconds = days * 86_400 + hour * 3_600 + minute * 60 + second
     if match[9]:
         offset_hour, offset_minute = int(match[10]), int(match[11])
@@ -64,15 +64,15 @@ def format_rfc3339(seconds: int, nanos: int = 0) -> str:
     if not 0 <= nanos < 1_000_000_000:
         raise ValueError(f"{nanos} nanos are not within a second")
     days, rest = divmod(seconds, 86_400)
-    date = datetime.fromordinal(_EPOCH_DAY + days)
+    day = date.fromordinal(_EPOCH_DAY + days)
     text = (
-        f"{date.year:04}-{date.month:02}-{date.day:02}"
+        f"{day.year:04}-{day.month:02}-{day.day:02}"
         f"T{rest // 3_600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
     )
     return f"{text}.{nanos:09}".rstrip("0") + "Z" if nanos else f"{text}Z"
 
 
 def format_micros(micros: int) -> str:
-    """Writes microseconds since the epoch with a fixed width of six decimals, so that it sorts as text."""
+    """Writes microseconds since the epoch with six decimals always, so that it sorts as text."""
     seconds, rest = divmod(micros, 1_000_000)
     return f"{format_rfc3339(seconds)[:-1]}.{rest:06}Z"
