@@ -10,7 +10,7 @@ Rules that a reader can predict:
 | INT64 | an integer of 64 bits; a double that is a whole number |
 | FLOAT64 | a double; an integer that a double holds exactly; "NaN", "Infinity", "-Infinity" |
 | BOOL | a boolean |
-| TIMESTAMP | a string with an RFC 3339 time within BigQuery's range; digits below 1 us are cut off |
+| TIMESTAMP | a string with an RFC 3339 time within BigQuery's range; below 1 us is cut off |
 | BYTES | a string of standard base64 |
 | JSON | anything, as JSON text |
 
@@ -33,7 +33,6 @@ from schemas.firestore import Json, field_path
 from schemas.table import Column, Type
 from schemas.times import parse_rfc3339
 
-_ORJSON_DEPTH = 200  # orjson stops at 254 levels
 _FLOAT_WORDS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 Fit = Callable[[Json], Any]

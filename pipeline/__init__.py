@@ -1,0 +1,1 @@
+"""The job: options, engines, the graph, and what reads and writes at its ends."""

@@ -1,0 +1,333 @@
+"""Appends rows to one BigQuery table, each exactly once, through whatever happens on the way.
+
+Starts with rows in hand and ends when BigQuery has each of them, or has refused it for its
+content. Within one process nothing is lost and nothing is twice:
+- Rows go to a COMMITTED stream at an offset of our own counting. Until the outcome is known, the
+  same bytes are sent again at the same offset: the service answers OFFSET_ALREADY_EXISTS when it
+  had them.
+- A stream that answers no more is finalized; its `row_count` tells whether the rows are in it.
+- A stream that is gone: the rows' `event_id`s are looked up in the table, and what is missing is
+  written to a new stream. A table of the flat layout has no ids: there the rows are written
+  again, at least once, and the log says so.
+
+https://cloud.google.com/bigquery/docs/write-api
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.api_core import exceptions
+from google.cloud.bigquery_storage_v1.types import (
+    AppendRowsRequest,
+    ProtoRows,
+    ProtoSchema,
+    StorageError,
+    WriteStream,
+)
+from google.protobuf import any_pb2
+
+from pipeline.connection import Connection
+from pipeline.outages import TRANSIENT, Backoff, ride_out
+from schemas.problem import Problem, ProblemsFound
+
+MAX_REQUEST_BYTES = 9_950_000
+"""Of rows in one request; https://cloud.google.com/bigquery/quotas#write-api-limits: 10 MB."""
+
+_DEADLINE = 30.0
+_TRIES_ON_A_STREAM = 5
+
+_Code = StorageError.StorageErrorCode
+_LATE = {
+    _Code.TABLE_NOT_FOUND: "the table is new to Storage Write",
+    _Code.SCHEMA_MISMATCH_EXTRA_FIELDS: "a column is new to Storage Write",
+}
+_STREAM_ENDED = {
+    _Code.STREAM_NOT_FOUND,
+    _Code.STREAM_FINALIZED,
+    _Code.INVALID_STREAM_STATE,
+    _Code.OFFSET_OUT_OF_RANGE,
+    _Code.STREAM_ALREADY_COMMITTED,
+}
+
+_ENDED = (
+    exceptions.NotFound,  # the stream, since a missing table has a code of its own
+    exceptions.OutOfRange,
+    exceptions.FailedPrecondition,
+)
+_REFUSALS = (exceptions.InvalidArgument, *_ENDED)
+_STATUS = {code.value[0]: code for code in grpc.StatusCode}
+ROW_REFUSED = "RowRefused"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A row ready to be sent.
+
+    Args:
+        data: Its protobuf bytes.
+        event_id: Who it is in the table; '' in a table without ids.
+        created_at: Its partition, microseconds since the epoch; 0 in a table without one.
+    """
+
+    data: bytes
+    event_id: str = ""
+    created_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row that BigQuery refused for its content.
+
+    Args:
+        index: Its place among the rows given.
+        error: `RowRefused`.
+        reason: What the service said.
+    """
+
+    index: int
+    error: str
+    reason: str
+
+
+_Pending = list[tuple[int, Encoded]]
+"""Rows whose outcome is not known, each with its place among the rows given."""
+
+
+class _Late(Exception):
+    """The service does not know a table or column yet that BigQuery has."""
+
+
+class _StreamEnded(Exception):
+    """The stream takes no more rows; whether it has the last ones is not known."""
+
+
+class _BatchRefused(Exception):
+    """The service refused the request without naming a row."""
+
+
+class TableWriter:
+    """Appends to one table; not safe for several threads at once.
+
+    Args:
+        client: A `BigQueryWriteClient`.
+        table: Full name, `projects/P/datasets/D/tables/T`.
+        descriptor: The rows' DescriptorProto.
+        lag: Says whether a refusal of a table or column is mere lateness: given a StorageError's
+            code, it asks BigQuery and raises ProblemsFound when the table or column is missing.
+        written: Which of these rows the table holds, by `event_id`; None for a table without ids.
+
+    Attributes:
+        on_repeat: Called at each wait, to count it.
+        on_open: Called at each new write stream, to count it.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        table: str,
+        descriptor: Any,
+        *,
+        lag: Callable[[], None],
+        written: Callable[[Sequence[Encoded]], set[str]] | None,
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._schema = ProtoSchema(proto_descriptor=descriptor)
+        self._lag = lag
+        self._written = written
+        self.on_repeat: Callable[[], None] = _nothing
+        self.on_open: Callable[[], None] = _nothing
+        self._stream = ""
+        self._offset = 0
+        self._connection: Connection | None = None
+
+    def append(self, rows: Sequence[Encoded]) -> list[Refused]:
+        """Writes rows; returns once each is in the table or refused.
+
+        Args:
+            rows: At most `MAX_REQUEST_BYTES` of data in all.
+
+        Returns:
+            The refused ones; every other row is in the table.
+
+        Raises:
+            ProblemsFound: The table or a column is missing, or access is denied.
+            StoppedWaiting: The process was told to stop during an outage.
+        """
+        refused: list[Refused] = []
+        self._append([*enumerate(rows)], refused)
+        return sorted(refused, key=lambda row: row.index)
+
+    def close(self) -> None:
+        """Finalizes the stream, if BigQuery can be reached; what was acknowledged is there."""
+        self._disconnect()
+        if self._stream:
+            try:
+                self._client.finalize_write_stream(name=self._stream, timeout=5, retry=None)
+            except exceptions.GoogleAPICallError as error:
+                _log.info("left write stream %s open: %s", self._stream, error)
+            self._stream = ""
+
+    def _append(self, pending: _Pending, refused: list[Refused]) -> None:
+        backoff = Backoff("BigQuery", repeated=self.on_repeat)
+        while pending:
+            try:
+                pending = self._append_once(pending, refused, backoff)
+            except _BatchRefused as error:
+                if len(pending) == 1:
+                    refused.append(Refused(pending[0][0], ROW_REFUSED, str(error)))
+                    return
+                half = len(pending) // 2
+                self._append(pending[:half], refused)
+                pending = pending[half:]
+
+    def _append_once(self, pending: _Pending, refused: list[Refused], backoff: Backoff) -> _Pending:
+        """Brings one request to a known outcome; returns the rows neither written nor refused."""
+        tries = 0
+        while True:
+            try:
+                bad = self._exchange([row for _, row in pending], repeated=tries > 0)
+            except _StreamEnded as error:
+                missing = self._settle(pending, str(error))
+                if missing:
+                    backoff.pause(error)
+                return missing
+            except _Late as error:
+                self._disconnect()
+                self._lag()
+                backoff.pause(error)
+            except TRANSIENT as error:
+                self._disconnect()
+                backoff.pause(error)
+                tries += 1
+                if tries >= _TRIES_ON_A_STREAM and self._stream:
+                    return self._settle(pending, f"no answer in {tries} tries")
+            except exceptions.GoogleAPICallError as error:
+                self._disconnect()
+                raise ProblemsFound([_problem(self._table, error)]) from error
+            else:
+                backoff.done()
+                if not bad:
+                    self._offset += len(pending)
+                    return []
+                refused += [Refused(pending[i][0], ROW_REFUSED, why) for i, why in bad.items()]
+                return [row for i, row in enumerate(pending) if i not in bad]
+
+    def _exchange(self, rows: list[Encoded], *, repeated: bool) -> dict[int, str]:
+        """One request and its answer: {} when the rows are in, else why which ones are not.
+
+        Args:
+            rows: What to write at the offset.
+            repeated: Whether the same bytes were sent before at the same offset.
+        """
+        if not self._stream:
+            self._open()
+        first = self._connection is None
+        if self._connection is None:
+            self._connection = Connection(self._client, self._stream)
+        data = AppendRowsRequest.ProtoData(
+            rows=ProtoRows(serialized_rows=[row.data for row in rows])
+        )
+        if first:
+            data.writer_schema = self._schema
+        request = AppendRowsRequest(write_stream=self._stream, offset=self._offset, proto_rows=data)
+        try:
+            response = self._connection.exchange(request, _DEADLINE)
+        except _REFUSALS as error:
+            self._disconnect()
+            raise _told_apart(_storage_code(error.details), error) from error
+        if not response.HasField("error"):
+            return {}
+        if response.row_errors:
+            return {error.index: error.message for error in response.row_errors}
+        status = response.error
+        code = _storage_code(status.details)
+        failure = exceptions.from_grpc_status(_STATUS[status.code], status.message)
+        if code == _Code.OFFSET_ALREADY_EXISTS or isinstance(failure, exceptions.AlreadyExists):
+            if repeated:
+                return {}  # the first sending arrived; its answer did not
+            raise _StreamEnded(f"unexpected: {status.message}")
+        raise _told_apart(code, failure)
+
+    def _open(self) -> None:
+        try:
+            stream = self._client.create_write_stream(
+                parent=self._table,
+                write_stream=WriteStream(type_=WriteStream.Type.COMMITTED),
+                timeout=_DEADLINE,
+                retry=None,
+            )
+        except exceptions.NotFound as error:
+            raise _Late(f"{_LATE[_Code.TABLE_NOT_FOUND]}: {error.message}") from error
+        self._stream, self._offset = stream.name, 0
+        self.on_open()
+
+    def _settle(self, pending: _Pending, why: str) -> _Pending:
+        """Leaves a stream whose last outcome is not known; returns the rows that are not in it."""
+        stream, self._stream = self._stream, ""
+        self._disconnect()
+        _log.warning("leaving write stream %s: %s", stream, why)
+        row_count: int | None = None
+        try:
+            row_count = ride_out(
+                "BigQuery",
+                lambda: (
+                    self._client.finalize_write_stream(
+                        name=stream, timeout=_DEADLINE, retry=None
+                    ).row_count
+                ),
+                repeated=self.on_repeat,
+            )
+        except exceptions.GoogleAPICallError as error:
+            _log.warning("write stream %s is gone: %s", stream, error.message)
+        if row_count == self._offset:
+            return pending
+        if row_count == self._offset + len(pending):
+            return []
+        if self._written is None:
+            _log.warning("%d rows of %s may be written twice", len(pending), self._table)
+            return pending
+        written = self._written([row for _, row in pending])
+        missing = [(i, row) for i, row in pending if row.event_id not in written]
+        _log.warning("of %d rows, %d are in the table", len(pending), len(pending) - len(missing))
+        return missing
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _nothing() -> None:
+    """Counts nothing."""
+
+
+def _told_apart(code: int, error: exceptions.GoogleAPICallError) -> Exception:
+    """What a refusal means, by its StorageError where the service gives one."""
+    if code in _LATE:
+        return _Late(f"{_LATE[code]}: {error.message}")
+    if code in _STREAM_ENDED or isinstance(error, _ENDED):
+        return _StreamEnded(str(error.message))
+    if isinstance(error, exceptions.InvalidArgument):
+        return _BatchRefused(str(error.message))
+    return error
+
+
+def _storage_code(details: Iterable[Any]) -> int:
+    """The StorageError code among a status's details; 0 when there is none."""
+    for detail in details:
+        error = StorageError.pb()()
+        if isinstance(detail, any_pb2.Any) and detail.Unpack(error):
+            return int(error.code)
+    return 0
+
+
+def _problem(table: str, error: exceptions.GoogleAPICallError) -> Problem:
+    remedy = "grant the job's account roles/bigquery.dataEditor on the dataset"
+    denied = isinstance(error, (exceptions.Forbidden, exceptions.Unauthorized))
+    return Problem(table, f"BigQuery refuses the rows: {error}", remedy if denied else "")

@@ -1,0 +1,239 @@
+"""Pulls messages of one subscription into a bounded queue: the source of the DirectRunner read.
+
+Unary pulls, several at once: each asks for no more than there is room for. A pull waits at the
+server until there is a message (about 90 s), so an idle subscription costs one call a minute, and
+no delivery is lost to a deadline of ours.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.api_core import exceptions
+from google.pubsub_v1.types import PullRequest, PullResponse
+
+from pipeline import resident
+from pipeline.leases import Leases
+from pipeline.outages import TRANSIENT, Backoff, StoppedWaiting
+from schemas.message import Message
+
+MAX_HELD_MESSAGES = 8_000
+MAX_HELD_BYTES = 64_000_000
+"""Flow control: what is queued or in a bundle. A pull that is under way may add one response."""
+
+BUNDLE_MESSAGES = 1_000
+BUNDLE_BYTES = 8_000_000
+
+_PULLERS = 2
+_PULL_MESSAGES = 1_000
+_PULL_DEADLINE = 120.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A message as it was delivered, with the id by which it is acknowledged."""
+
+    ack_id: str
+    message: Message
+
+
+class Puller:
+    """The process's one source of a subscription's messages.
+
+    Args:
+        client: A `SubscriberClient`.
+        subscription: Its full name.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self, client: Any, subscription: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client = client
+        self._subscription = subscription
+        self._clock = clock
+        self.leases = Leases(client, subscription, clock)
+        self._condition = threading.Condition()
+        self._queue: deque[Pulled] = deque()
+        self._held: dict[str, int] = {}
+        self._held_bytes = 0
+        self._asked = 0
+        self._mean_bytes = 2_000.0
+        self._calls: set[Any] = set()
+        self._error: Exception | None = None
+        self._closed = False
+        self._last_delivery = clock()
+        self._away = True
+        self.waits = 0
+
+    def start(self) -> None:
+        """Starts pulling."""
+        self.leases.start()
+        for i in range(_PULLERS):
+            threading.Thread(target=self._pull, name=f"pull-{i}", daemon=True).start()
+
+    def take(self, wait: float) -> list[Pulled]:
+        """Takes what is there, at most a bundle; waits for a first message.
+
+        Args:
+            wait: Seconds to wait at the most; less when the process is told to stop.
+
+        Raises:
+            Exception: What a pull met that is no outage, such as a missing subscription.
+        """
+        with self._condition:
+            self._condition.wait_for(
+                lambda: self._queue or self._error or resident.stopping.is_set(), wait
+            )
+            if self._error is not None:
+                raise self._error
+            if resident.stopping.is_set():
+                return []
+            batch: list[Pulled] = []
+            size = 0
+            while self._queue and len(batch) < BUNDLE_MESSAGES:
+                size += len(self._queue[0].message.data)
+                if batch and size > BUNDLE_BYTES:
+                    break
+                batch.append(self._queue.popleft())
+            return batch
+
+    def acknowledge(self, batch: list[Pulled]) -> None:
+        """Acknowledges what the engine has durably, and makes room for as much."""
+        ids = [pulled.ack_id for pulled in batch]
+        self.leases.acknowledge(ids)
+        self._release(ids)
+
+    def idle_seconds(self) -> float:
+        """Seconds since anything was delivered or held; 0 while Pub/Sub is away."""
+        with self._condition:
+            if self._queue or self._held or self._away or self.leases.pending():
+                self._last_delivery = self._clock()
+            return self._clock() - self._last_delivery
+
+    def wake(self) -> None:
+        """Makes `take` look again whether the process was told to stop."""
+        with self._condition:
+            self._condition.notify_all()
+
+    def close(self, deadline: float = 10.0) -> None:
+        """Stops pulling, gives back what was not taken, sends the last acknowledgements."""
+        with self._condition:
+            self._closed = True
+            calls = list(self._calls)
+            rest = [pulled.ack_id for pulled in self._queue]
+            self._queue.clear()
+            self._condition.notify_all()
+        for call in calls:
+            call.cancel()
+        self.leases.give_back(rest)
+        if left := self.leases.drain(deadline):
+            _log.warning("%d acknowledgements not sent: those messages come again", left)
+        self.leases.close()
+
+    def _release(self, ids: list[str]) -> None:
+        with self._condition:
+            for ack_id in ids:
+                self._held_bytes -= self._held.pop(ack_id, 0)
+            self._last_delivery = self._clock()
+            self._condition.notify_all()
+
+    def _room(self) -> int:
+        """How many messages a pull may ask for now, what others have asked for left out."""
+        by_bytes = int((MAX_HELD_BYTES - self._held_bytes) / self._mean_bytes)
+        room = min(MAX_HELD_MESSAGES - len(self._held), by_bytes) - self._asked
+        return min(room, _PULL_MESSAGES)
+
+    def _pull(self) -> None:
+        backoff = Backoff("Pub/Sub", wait=self._wait, repeated=self._repeated)
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._closed or self._room() > 0)
+                if self._closed:
+                    return
+                asked = self._room()
+                self._asked += asked
+            try:
+                received = self._call(asked)
+                self._deliver(received)
+                backoff.done()
+            except TRANSIENT as error:
+                try:
+                    backoff.pause(error)
+                except StoppedWaiting:
+                    return
+            except Exception as error:  # noqa: BLE001 - raised to the bundle by `take`
+                with self._condition:
+                    self._error = error
+                    self._condition.notify_all()
+                return
+            finally:
+                with self._condition:
+                    self._asked -= asked
+
+    def _call(self, asked: int) -> Any:
+        request = PullRequest(subscription=self._subscription, max_messages=asked)
+        # The transport's own call, since only a future can be cancelled when the job stops.
+        call = self._client.transport.pull.future(
+            request,
+            timeout=_PULL_DEADLINE,
+            metadata=[("x-goog-request-params", f"subscription={self._subscription}")],
+        )
+        with self._condition:
+            self._calls.add(call)
+            if self._closed:
+                call.cancel()
+        try:
+            return PullResponse.pb(call.result()).received_messages
+        except grpc.FutureCancelledError as error:
+            raise exceptions.Cancelled("the pull was cancelled") from error
+        except grpc.RpcError as error:
+            raise exceptions.from_grpc_error(error) from error
+        finally:
+            with self._condition:
+                self._calls.discard(call)
+
+    def _deliver(self, received: Any) -> None:
+        batch = [_pulled(item) for item in received]
+        self.leases.hold(pulled.ack_id for pulled in batch)
+        with self._condition:
+            self._away = False
+            if not batch:
+                return
+            for pulled in batch:
+                size = len(pulled.message.data)
+                self._held[pulled.ack_id] = size
+                self._held_bytes += size
+                self._mean_bytes += (size + 500 - self._mean_bytes) * 0.01
+            self._queue.extend(batch)
+            self._last_delivery = self._clock()
+            self._condition.notify_all()
+
+    def _wait(self, seconds: float) -> bool:
+        with self._condition:
+            self._away = True
+            return self._condition.wait_for(lambda: self._closed, seconds)
+
+    def _repeated(self) -> None:
+        self.waits += 1
+
+
+def _pulled(item: Any) -> Pulled:
+    message = item.message
+    stamp = message.publish_time
+    return Pulled(
+        item.ack_id,
+        Message(
+            data=message.data,
+            attributes=dict(message.attributes),
+            message_id=message.message_id,
+            publish_time=stamp.seconds * 1_000_000 + stamp.nanos // 1_000,
+        ),
+    )

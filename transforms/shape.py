@@ -1,0 +1,49 @@
+"""ShapeRows: events to rows of the tables that take them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+
+from schemas.event import Event
+from schemas.row import Row, Shaper, Unshapeable
+from schemas.table import Table
+from schemas.times import now_micros
+from transforms.attempt import FAILED, Attempt
+from transforms.decode import message_of_event
+
+ROWS = "rows"
+
+
+class ShapeRows(beam.PTransform):
+    """Shapes each Event into a Row.
+
+    Outputs: `rows` (Row), and `failed` (Failure of stage `shape`) for what BigQuery would refuse
+    for its content.
+
+    Args:
+        tables: Of the job, exactly one of them the default.
+    """
+
+    def __init__(self, tables: Sequence[Table]) -> None:
+        super().__init__()
+        self._tables = tuple(tables)
+
+    def expand(self, events: Any) -> Any:
+        """PCollection[Event] to a DoOutputsTuple of `rows` and `failed`."""
+        step = Attempt("shape", _Shape(self._tables), (Unshapeable,), message_of_event)
+        return events | "Shape" >> beam.ParDo(step).with_outputs(FAILED, main=ROWS)
+
+
+class _Shape:
+    """The pure function with its clock; pickles with the tables alone."""
+
+    def __init__(self, tables: tuple[Table, ...]) -> None:
+        self._tables = tables
+        self._shaper = Shaper(tables)
+
+    def __reduce__(self) -> tuple[type["_Shape"], tuple[tuple[Table, ...]]]:
+        return type(self), (self._tables,)
+
+    def __call__(self, event: Event) -> Row:
+        return self._shaper.shape(event, now_micros())
