@@ -90,7 +90,8 @@ class _Append(beam.DoFn):
     def _flush(self, table: str, batch: "_Batch") -> None:
         writer = table_writer(self._dataset, self._tables[table], self._encoders[table].descriptor)
         writer.on_repeat, writer.on_open = self._waits.inc, self._streams.inc
-        refused = writer.append(batch.encoded)
+        with resident.reporting():
+            refused = writer.append(batch.encoded)
         for row in refused:
             message = batch.rows[row.index].message
             self._failures.append(Failure(message, "write", row.error, row.reason))

@@ -307,14 +307,14 @@ def _nothing() -> None:
     """Counts nothing."""
 
 
-def _told_apart(code: int, error: exceptions.GoogleAPICallError) -> Exception:
+def _told_apart(code: int, error: Exception) -> Exception:
     """What a refusal means, by its StorageError where the service gives one."""
     if code in _LATE:
-        return _Late(f"{_LATE[code]}: {error.message}")
+        return _Late(f"{_LATE[code]}: {error}")
     if code in _STREAM_ENDED or isinstance(error, _ENDED):
-        return _StreamEnded(str(error.message))
+        return _StreamEnded(str(error))
     if isinstance(error, exceptions.InvalidArgument):
-        return _BatchRefused(str(error.message))
+        return _BatchRefused(str(error))
     return error
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -79,14 +80,16 @@ class _Publish(beam.DoFn):
         size = serialized_size(letter.data, letter.attributes)
         full = len(self._letters) == _REQUEST_MESSAGES or self._bytes + size > _REQUEST_BYTES
         if self._letters and full:
-            self._publish(self._letters)
+            with resident.reporting():
+                self._publish(self._letters)
             self._letters, self._bytes = [], 0
         self._letters.append(letter)
         self._bytes += size
 
     def finish_bundle(self) -> None:
         if self._letters:
-            self._publish(self._letters)
+            with resident.reporting():
+                self._publish(self._letters)
 
     def _publish(self, letters: list[DeadLetter]) -> None:
         try:
@@ -140,19 +143,19 @@ def write_parked(folder: str, record: bytes) -> str:
     """Writes one file under the folder and returns its path; on a local disk it is synced."""
     name = f"{now_micros()}-{uuid.uuid4().hex[:8]}.jsonl"
     if "://" in folder:
-        path = FileSystems.join(folder, name)
-        with FileSystems.create(path) as file:
+        place = f"{folder.rstrip('/')}/{name}"
+        with FileSystems.create(place) as file:
             file.write(record)
-        return path
-    os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, name)
-    partial = f"{path}.partial"
-    with open(partial, "wb") as file:
+        return place
+    path = Path(folder) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
         file.write(record)
         file.flush()
         os.fsync(file.fileno())
-    os.rename(partial, path)
-    return path
+    partial.rename(path)
+    return str(path)
 
 
 def _client() -> Any:

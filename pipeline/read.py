@@ -37,6 +37,7 @@ def puller(subscription: str) -> Puller:
 
         made = Puller(live.subscriber_client(), subscription)
         made.start()
+        resident.on_stop(made.wake)
         return made
 
     return resident.resident(("puller", subscription), make, Puller.close)
@@ -77,7 +78,7 @@ class PullMessages(beam.DoFn):
         self,
         subscription: str,
         finalizer: Any = beam.DoFn.BundleFinalizerParam,
-        tracker: Any = beam.DoFn.RestrictionParam(_Bundles()),  # noqa: B008 - Beam's way
+        tracker: Any = beam.DoFn.RestrictionParam(_Bundles()),
     ) -> Iterable[Message]:
         """Yields the messages of one bundle and defers the rest of the stretch."""
         source = puller(subscription)
@@ -86,7 +87,8 @@ class PullMessages(beam.DoFn):
             tracker.try_claim(STRETCH_BUNDLES)
             return
         self._bundles.inc()
-        batch = source.take(self._patience())
+        with resident.reporting():
+            batch = source.take(self._patience())
         self._waits.inc(resident.growth(("waits", subscription), source.waits))
         if batch:
             finalizer.register(partial(source.acknowledge, batch))

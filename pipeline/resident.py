@@ -6,7 +6,8 @@ they live here, since DoFns are pickled anew for each stretch. Also the one requ
 """
 
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -14,9 +15,13 @@ T = TypeVar("T")
 stopping = threading.Event()
 """Set once, when the process has been told to stop; everything that waits looks at it."""
 
+raised: Exception | None = None
+"""The first exception of a bundle since the process began, or since `close_all`."""
+
 _lock = threading.RLock()
 _things: dict[Hashable, Any] = {}
 _closers: list[Callable[[], None]] = []
+_wakers: list[Callable[[], None]] = []
 
 
 def resident(key: Hashable, make: Callable[[], T], close: Callable[[T], None] | None = None) -> T:
@@ -37,12 +42,27 @@ def resident(key: Hashable, make: Callable[[], T], close: Callable[[T], None] | 
         return found
 
 
+@contextmanager
+def reporting() -> Iterator[None]:
+    """Keeps what ends the run: the engine hands on an exception of a bundle as text alone."""
+    global raised  # noqa: PLW0603
+    try:
+        yield
+    except Exception as error:
+        with _lock:
+            raised = raised or error
+        raise
+
+
 def close_all() -> None:
     """Closes everything and forgets it, so that the next run in the process starts anew."""
+    global raised  # noqa: PLW0603
     with _lock:
+        raised = None
         closers = _closers[::-1]
         _closers.clear()
         _things.clear()
+        _wakers.clear()
     for close in closers:
         close()
 
@@ -53,3 +73,15 @@ def growth(key: Hashable, total: int) -> int:
         before: int = _things.get(("growth", key), 0)
         _things["growth", key] = total
         return total - before
+
+
+def stop() -> None:
+    """Asks everything in the process to come to an end, and wakes what waits."""
+    stopping.set()
+    for wake in tuple(_wakers):
+        wake()
+
+
+def on_stop(wake: Callable[[], None]) -> None:
+    """Registers what `stop` calls, once; it must not wait for a lock that a waiter holds."""
+    _wakers.append(wake)

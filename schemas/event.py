@@ -1,10 +1,12 @@
-"""An event: what a message says, whichever of the three forms it came in.
+"""An event: what a message says, whichever of the four forms it came in.
 
 - A Firestore change: `ce-type` is `google.cloud.firestore.document.v1.` and `created`, `updated`,
   `deleted` or `written`, with or without `.withAuthContext`; data is a DocumentEventData.
 - A manual issue: `ce-type` is `issues.manual.created`; data is a JSON object.
 - A flat message, of the older publisher: no `ce-` attributes; data is a JSON object of the four
   strings `issue_id`, `source`, `created_at`, `payload`.
+
+- A row that came back as a dead letter (`schemas.restored`): `dead_letter_data` is `row`.
 
 Everything else raises, and becomes a dead letter: never a half-read row.
 """
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas import firestore
+from schemas.failure import DATA, DATA_ROW
 from schemas.firestore import InvalidEventData, InvalidValue, Json
 from schemas.message import (
     CE_SUBJECT,
@@ -123,12 +126,21 @@ class Event:
     flat: Mapping[str, str] | None = None
 
 
-def decode_message(message: Message) -> Event:
+@dataclass(frozen=True, slots=True)
+class RestoredRow:
+    """A message whose data are a row, which was shaped once already."""
+
+    message: Message
+
+
+def decode_message(message: Message) -> Event | RestoredRow:
     """Reads a message as an event.
 
     Raises:
         Undecodable: One of its classes above, with a sentence that names the place.
     """
+    if message.attribute(DATA) == DATA_ROW:
+        return RestoredRow(message)
     type_ = message.attribute(CE_TYPE)
     kind = _FIRESTORE_TYPES.get(type_)
     if kind is not None:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.event import DELETE, FLAT_KEYS, Event
+from schemas.event import DELETE, FLAT_KEYS, Event, RestoredRow
 from schemas.flatten import flatten, json_text
 from schemas.message import Message
+from schemas.restored import row_values
 from schemas.table import Table
 from schemas.times import format_micros
 
@@ -61,6 +62,10 @@ class RowTooLarge(Unshapeable):
     """The row is larger than one Storage Write request."""
 
 
+class InvalidRow(Unshapeable):
+    """A letter that says it holds a row does not."""
+
+
 class Shaper:
     """Turns events into rows of the tables that take them.
 
@@ -69,10 +74,11 @@ class Shaper:
     """
 
     def __init__(self, tables: Sequence[Table]) -> None:
+        self._tables = tuple(tables)
         self._by_collection = {name: table for table in tables for name in table.collections}
         self._default = next(table for table in tables if table.default)
 
-    def shape(self, event: Event, now: int) -> Row:
+    def shape(self, event: Event | RestoredRow, now: int) -> Row:
         """Shapes an event for the table that takes it.
 
         Args:
@@ -82,6 +88,8 @@ class Shaper:
         Raises:
             Unshapeable: One of its classes above.
         """
+        if isinstance(event, RestoredRow):
+            return self._restored(event.message)
         table = self._default
         if event.collection is not None:
             table = self._by_collection.get(event.collection, table)
@@ -89,6 +97,13 @@ class Shaper:
         if len(event.message.data) > _SURELY_SMALL:
             _check_size(values)
         return Row(table.name, values, event.message)
+
+    def _restored(self, message: Message) -> Row:
+        try:
+            table, values = row_values(message.data, self._tables)
+        except ValueError as error:
+            raise InvalidRow(f"the data are no row as JSON: {error}") from error
+        return Row(table, values, message)
 
 
 def _structured(event: Event, table: Table, now: int) -> dict[str, Any]:

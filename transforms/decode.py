@@ -4,7 +4,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from schemas.event import Event, Undecodable, decode_message
+from schemas.event import Event, RestoredRow, Undecodable, decode_message
 from schemas.message import Message
 from transforms.attempt import FAILED, Attempt
 
@@ -27,6 +27,6 @@ def _message(message: Message) -> Message:
     return message
 
 
-def message_of_event(event: Event) -> Message:
+def message_of_event(event: Event | RestoredRow) -> Message:
     """The message that the event came in."""
     return event.message

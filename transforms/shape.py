@@ -5,7 +5,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from schemas.event import Event
+from schemas.event import Event, RestoredRow
 from schemas.row import Row, Shaper, Unshapeable
 from schemas.table import Table
 from schemas.times import now_micros
@@ -45,5 +45,5 @@ class _Shape:
     def __reduce__(self) -> tuple[type["_Shape"], tuple[tuple[Table, ...]]]:
         return type(self), (self._tables,)
 
-    def __call__(self, event: Event) -> Row:
+    def __call__(self, event: Event | RestoredRow) -> Row:
         return self._shaper.shape(event, now_micros())

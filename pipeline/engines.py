@@ -1,0 +1,289 @@
+"""The engines: for each runner that is proven, the parts of which the job is made there.
+
+The one place that names runners. `pipeline.build` takes an Engine and names none.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.gcp.pubsub import PubsubMessage, ReadFromPubSub
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from pipeline.append import AppendRows
+from pipeline.dead_letters import PublishDeadLetters
+from pipeline.options import Settings
+from pipeline.read import ReadSubscription
+from pipeline.recorded import ReadRecorded
+from pipeline.storage_write import WriteWithBeam
+from pipeline.warm import seen_ids, written_ids
+from schemas.message import DEDUP_ID, Message
+from schemas.problem import Problem
+from transforms.deduplicate import DropSeen, FirstOfKey
+
+NATIVE, STORAGE_WRITE = "native", "storage_write"
+
+Part = Callable[[Settings], beam.PTransform]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What the job is made of on one runner.
+
+    Args:
+        runner: What the user names.
+        beam_runner: What Beam is really given; made at launch.
+        read: ReadMessages of a live subscription.
+        deduplicate: Deduplicate.
+        sinks: WriteRows by the sink's name; the first is the default.
+        dead_letters: PublishDeadLetters.
+        beam_flags: What the launcher gives to Beam by itself.
+        check: The engine's own objections to settings.
+        in_process: Whether the job runs in this process, in stretches.
+    """
+
+    runner: str
+    beam_runner: Callable[[], Any]
+    read: Part
+    deduplicate: Part
+    sinks: Mapping[str, Part]
+    dead_letters: Part
+    beam_flags: Callable[[Settings], list[str]]
+    check: Callable[[Settings], list[Problem]]
+    in_process: bool
+
+    def read_messages(self, settings: Settings) -> beam.PTransform:
+        """ReadMessages: the subscription, or files of recorded messages."""
+        if settings.input_files:
+            return ReadRecorded(settings.input_files)
+        return self.read(settings)
+
+    def write_rows(self, settings: Settings) -> beam.PTransform:
+        """WriteRows: the sink that was asked for, or the engine's own."""
+        return self.sinks[settings.sink or next(iter(self.sinks))](settings)
+
+
+# DirectRunner -----------------------------------------------------------------------------------
+
+_DIRECT_HORIZON = 3_600.0
+
+
+def _direct_read(settings: Settings) -> beam.PTransform:
+    return ReadSubscription(settings.input_subscription, settings.stop_when_idle)
+
+
+def _direct_deduplicate(settings: Settings) -> beam.PTransform:
+    horizon = settings.dedup_horizon or _DIRECT_HORIZON
+    written = partial(written_ids, settings.output_dataset, settings.tables, horizon)
+    return beam.ParDo(DropSeen(partial(seen_ids, horizon), written))
+
+
+def _direct_flags(settings: Settings) -> list[str]:
+    return [] if settings.input_files else ["--streaming"]
+
+
+def _direct_check(settings: Settings) -> list[Problem]:
+    problems = []
+    if settings.sink == STORAGE_WRITE and not settings.input_files:
+        problems.append(
+            Problem(
+                "--sink storage_write",
+                "Beam's Java sink cannot stream on DirectRunner",
+                "leave --sink out, or read recorded messages with --input_files",
+            )
+        )
+    workers = _flag(settings, "--direct_num_workers")
+    if workers not in (None, "1"):
+        problems.append(
+            Problem(
+                "--direct_num_workers",
+                f"{workers} workers read only part of a subscription",
+                "leave it out; several processes can share a subscription",
+            )
+        )
+    if settings.stop_when_idle is not None and settings.input_files:
+        problems.append(
+            Problem("--stop_when_idle", "goes with a subscription; files end by themselves")
+        )
+    return problems
+
+
+DIRECT = Engine(
+    runner="DirectRunner",
+    # By its own name: Beam's DirectRunner would first look for Prism, which does not run this job.
+    beam_runner=FnApiRunner,
+    read=_direct_read,
+    deduplicate=_direct_deduplicate,
+    sinks={
+        NATIVE: lambda settings: AppendRows(settings.tables, settings.output_dataset),
+        STORAGE_WRITE: lambda settings: WriteWithBeam(
+            settings.tables, settings.output_dataset, streaming=False
+        ),
+    },
+    dead_letters=lambda settings: PublishDeadLetters(
+        settings.dead_letter_topic,
+        settings.park or "build/parked",
+        settings.job_name,
+        ride_out_outages=True,
+    ),
+    beam_flags=_direct_flags,
+    check=_direct_check,
+    in_process=True,
+)
+
+
+# DataflowRunner ---------------------------------------------------------------------------------
+
+_ID_LABEL_HORIZON = 600.0
+"""Seconds for which Dataflow drops repeats by `id_label` (its page "Streaming from Pub/Sub")."""
+
+
+class _ReadFromPubSub(beam.PTransform):
+    """Beam's own read, with the runner's deduplication by our `dedup_id`."""
+
+    def __init__(self, subscription: str) -> None:
+        super().__init__()
+        self._subscription = subscription
+
+    def expand(self, root: Any) -> Any:
+        return (
+            root
+            | "Subscription"
+            >> ReadFromPubSub(
+                subscription=self._subscription, id_label=DEDUP_ID, with_attributes=True
+            )
+            | "Message" >> beam.Map(_message)
+        )
+
+
+def _message(received: PubsubMessage) -> Message:
+    published = received.publish_time
+    return Message(
+        data=received.data or b"",
+        attributes=dict(received.attributes or {}),
+        message_id=received.message_id or "",
+        publish_time=0 if published is None else int(published.timestamp() * 1_000_000),
+    )
+
+
+class _FirstOfDedupId(beam.PTransform):
+    """Our stateful step, for a horizon beyond what the read covers."""
+
+    def __init__(self, horizon: float) -> None:
+        super().__init__()
+        self._horizon = horizon
+
+    def expand(self, messages: Any) -> Any:
+        return (
+            messages
+            | "Key" >> beam.Map(_keyed).with_output_types(tuple[str, Message])
+            | "First" >> beam.ParDo(FirstOfKey(self._horizon))
+        )
+
+
+def _keyed(message: Message) -> tuple[str, Message]:
+    return message.dedup_id, message
+
+
+def _same(message: Message) -> Message:
+    return message
+
+
+def _dataflow_deduplicate(settings: Settings) -> beam.PTransform:
+    horizon = settings.dedup_horizon or _ID_LABEL_HORIZON
+    return beam.Map(_same) if horizon <= _ID_LABEL_HORIZON else _FirstOfDedupId(horizon)
+
+
+def _dataflow_park(settings: Settings) -> str:
+    temp = _flag(settings, "--temp_location") or ""
+    return settings.park or f"{temp.rstrip('/')}/parked"
+
+
+def _dataflow_check(settings: Settings) -> list[Problem]:
+    problems = []
+    if settings.sink == NATIVE:
+        problems.append(
+            Problem(
+                "--sink native",
+                "writes twice when Dataflow retries a bundle",
+                "leave --sink out: Beam's sink is exactly once there",
+            )
+        )
+    if settings.stop_when_idle is not None:
+        problems.append(
+            Problem("--stop_when_idle", "is DirectRunner's", "drain the job on Dataflow instead")
+        )
+    problems += [
+        Problem(flag, "Dataflow needs it", f"give {flag} {example}")
+        for flag, example in (("--region", "us-central1"), ("--temp_location", "gs://BUCKET/tmp"))
+        if _flag(settings, flag) is None
+    ]
+    if "streaming_mode_at_least_once" in " ".join(settings.beam_args):
+        problems.append(
+            Problem(
+                "streaming_mode_at_least_once",
+                "doubles what this job promises to write once",
+                "leave it out",
+            )
+        )
+    return problems
+
+
+DATAFLOW = Engine(
+    runner="DataflowRunner",
+    beam_runner=lambda: "DataflowRunner",
+    read=lambda settings: _ReadFromPubSub(settings.input_subscription),
+    deduplicate=_dataflow_deduplicate,
+    sinks={
+        STORAGE_WRITE: lambda settings: WriteWithBeam(
+            settings.tables, settings.output_dataset, streaming=not settings.input_files
+        )
+    },
+    dead_letters=lambda settings: PublishDeadLetters(
+        settings.dead_letter_topic,
+        _dataflow_park(settings),
+        settings.job_name,
+        ride_out_outages=False,
+    ),
+    beam_flags=lambda settings: [
+        *([] if settings.input_files else ["--streaming"]),
+        "--setup_file=./setup.py",
+        f"--job_name={settings.job_name}",
+        f"--project={settings.project}",
+    ],
+    check=_dataflow_check,
+    in_process=False,
+)
+
+ENGINES: dict[str, Engine] = {engine.runner: engine for engine in (DIRECT, DATAFLOW)}
+
+
+def engine_of(settings: Settings) -> tuple[Engine | None, list[Problem]]:
+    """The engine that settings ask for, and every objection to them; None when there is none."""
+    engine = ENGINES.get(settings.runner)
+    if engine is None:
+        return None, [
+            Problem(
+                f"--runner {settings.runner}",
+                "this job is not proven on it",
+                f"choose {' or '.join(ENGINES)}",
+            )
+        ]
+    problems = list(engine.check(settings))
+    known = {sink for each in ENGINES.values() for sink in each.sinks}
+    if settings.sink and settings.sink not in known:
+        problems.append(
+            Problem(f"--sink {settings.sink}", "is no sink", f"choose {' or '.join(sorted(known))}")
+        )
+    return engine, problems
+
+
+def _flag(settings: Settings, name: str) -> str | None:
+    """The value of one of Beam's flags, given as `--flag value` or `--flag=value`."""
+    for i, arg in enumerate(settings.beam_args):
+        head, separator, value = arg.partition("=")
+        if head == name:
+            return value if separator else next(iter(settings.beam_args[i + 1 : i + 2]), "")
+    return None

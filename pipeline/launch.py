@@ -1,0 +1,149 @@
+"""From the command line to a running job: settings, checks, banner, run, exit code."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import apache_beam as beam
+import google.auth
+from apache_beam.options.pipeline_options import PipelineOptions
+from google.auth.exceptions import DefaultCredentialsError
+
+from pipeline import resident
+from pipeline.build import build
+from pipeline.engines import Engine, engine_of
+from pipeline.metrics import RunTotals
+from pipeline.options import Settings, parse
+from pipeline.outages import StoppedWaiting
+from pipeline.preflight import preflight
+from schemas import live
+from schemas.problem import Problem, ProblemsFound
+
+DONE, FAILED, REFUSED = 0, 1, 2
+"""Exit codes: all is written and acknowledged; the job ended early; nothing was started."""
+
+_log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the job; returns the exit code."""
+    _log_to_stderr()
+    try:
+        settings = parse(argv, _default_project)
+    except ProblemsFound as error:
+        _say(error.problems)
+        return REFUSED
+    engine, problems = engine_of(settings)
+    if engine is None or problems or (problems := preflight(settings)):
+        _say(problems)
+        return REFUSED
+    for line in banner(settings, engine):
+        _log.info(line)
+    if engine.in_process:
+        return run_here(settings, engine)
+    return _submit(settings, engine)
+
+
+def banner(settings: Settings, engine: Engine) -> list[str]:
+    """What is read, what is written, and whether that is an emulator or Google Cloud."""
+    pubsub = os.environ.get(live.PUBSUB_EMULATOR_HOST)
+    bigquery = os.environ.get(live.BIGQUERY_EMULATOR_HOST)
+    from_ = f"emulator at {pubsub}" if pubsub else "Google Cloud"
+    to = f"emulator at {bigquery}" if bigquery else "Google Cloud"
+    sink = settings.sink or next(iter(engine.sinks))
+    names = ", ".join(table.name for table in settings.tables)
+    source = settings.input_files or f"{settings.input_subscription} (Pub/Sub: {from_})"
+    return [
+        f"engine {engine.runner}, job {settings.job_name}",
+        f"writing {settings.output_dataset}: {names} (BigQuery: {to}; sink {sink})",
+        f"dead letters to {settings.dead_letter_topic} (Pub/Sub: {from_})",
+        f"reading {source}",
+    ]
+
+
+def run_here(settings: Settings, engine: Engine) -> int:
+    """Runs the job in this process, in stretches, until it is told to stop or the input ends."""
+    totals = RunTotals()
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        while True:
+            totals.add(run_stretch(settings, engine))
+            if settings.input_files or resident.stopping.is_set():
+                break
+        code = DONE
+    except Exception as error:  # noqa: BLE001 - logged, with an exit code
+        code = _explain(resident.raised or error)
+    finally:
+        resident.close_all()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for line in totals.lines():
+        _log.info(line)
+    if code == DONE:
+        _log.info("done: everything read is written and acknowledged")
+    return code
+
+
+def run_stretch(settings: Settings, engine: Engine) -> list[object]:
+    """Runs the pipeline once, to the end of the stretch; returns its counters."""
+    flags = [*engine.beam_flags(settings), *settings.beam_args]
+    pipeline = beam.Pipeline(runner=engine.beam_runner(), options=PipelineOptions(flags))
+    build(pipeline, settings, engine)
+    result = pipeline.run()
+    result.wait_until_finish()
+    counters: list[object] = result.metrics().query()["counters"]
+    return counters
+
+
+def _submit(settings: Settings, engine: Engine) -> int:
+    flags = [*engine.beam_flags(settings), *settings.beam_args]
+    pipeline = beam.Pipeline(runner=engine.beam_runner(), options=PipelineOptions(flags))
+    build(pipeline, settings, engine)
+    result = pipeline.run()
+    _log.info("submitted job %s", result.job_id())
+    return DONE
+
+
+def _explain(error: Exception) -> int:
+    if isinstance(error, ProblemsFound):
+        _say(error.problems)
+    elif isinstance(error, StoppedWaiting):
+        _log.error("%s; what was not acknowledged comes again", error)
+    else:
+        _log.error("the job ended; what was not acknowledged comes again", exc_info=error)
+    return FAILED
+
+
+def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """Asks the job to drain; a second signal ends it at once."""
+    signal.signal(number, signal.SIG_DFL)
+    _log.info("told to stop (%s): draining", signal.Signals(number).name)
+    resident.stop()
+
+
+def _default_project() -> str:
+    if os.environ.get("GOOGLE_CLOUD_PROJECT"):
+        return os.environ["GOOGLE_CLOUD_PROJECT"]
+    try:
+        return google.auth.default()[1] or ""
+    except DefaultCredentialsError:
+        return ""
+
+
+def _say(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        sys.stderr.write(f"{problem}\n")
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+    for noisy in ("apache_beam", "google", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,320 @@
+"""The job's options as data, and the settings that they give.
+
+Everything that this page does not know is Beam's (`--region`, `--temp_location`, ...).
+"""
+
+import argparse
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from schemas.problem import Problem, ProblemsFound
+from schemas.table import Table, parse_tables, shipped
+
+DESCRIPTION = "Runs the job on Dataflow; without --runner on this machine."
+
+_NAME = r"[A-Za-z][A-Za-z0-9\-_.~+%]{2,254}"  # of topics and subscriptions
+_PROJECT = r"(?:[a-z0-9.\-]+:)?[a-z][a-z0-9\-]{4,28}[a-z0-9]"
+
+Check = Callable[[str], str]
+"""From an option's text to what is wrong with it; '' when nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of the job.
+
+    Args:
+        name: Without the dashes.
+        help: One sentence.
+        default: What holds when it is not given; None: it stays unset.
+        check: What is wrong with a text.
+        metavar: What its value is called in the help.
+        many: Whether it can be given several times.
+    """
+
+    name: str
+    help: str
+    default: str | None = None
+    check: Check = field(default=lambda _: "")
+    metavar: str = "NAME"
+    many: bool = False
+
+
+def _matches(pattern: str, example: str) -> Check:
+    compiled = re.compile(pattern)
+    return lambda text: "" if compiled.fullmatch(text) else f"{text!r} is not of the form {example}"
+
+
+def _seconds(least: float, most: float) -> Check:
+    def check(text: str) -> str:
+        try:
+            value = float(text)
+        except ValueError:
+            return f"{text!r} is no number of seconds"
+        return "" if least <= value <= most else f"{text} s is not between {least:g} and {most:g}"
+
+    return check
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "runner",
+        "DirectRunner runs the job in this process, DataflowRunner on Google's Dataflow.",
+        "DirectRunner",
+    ),
+    Option(
+        "project",
+        "Google Cloud project whose names the other defaults use.",
+        check=_matches(_PROJECT, "a project id of 6 to 30 letters, digits and dashes"),
+        metavar="ID",
+    ),
+    Option(
+        "job_name",
+        "Name of the job; goes into dead letters.",
+        "issues-pubsub-to-bq",
+        _matches(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", "letters, digits and dashes, 63 at most"),
+    ),
+    Option(
+        "input_subscription",
+        "Pub/Sub subscription to read. Never a topic: that would miss what came before.",
+        "projects/{project}/subscriptions/issues-pipeline-sub",
+        _matches(
+            rf"(projects/{_PROJECT}/subscriptions/)?{_NAME}",
+            "NAME or projects/PROJECT/subscriptions/NAME",
+        ),
+    ),
+    Option(
+        "input_files",
+        "Files of recorded messages to read instead, as a path or glob, local or gs://.",
+        metavar="GLOB",
+    ),
+    Option(
+        "output_dataset",
+        "BigQuery dataset with the tables.",
+        "{project}.issues_ds",
+        _matches(rf"({_PROJECT}[.:])?[A-Za-z0-9_]{{1,1024}}", "DATASET or PROJECT.DATASET"),
+    ),
+    Option(
+        "dead_letter_topic",
+        "Pub/Sub topic for messages that cannot become rows.",
+        "projects/{project}/topics/issues-dead-letter",
+        _matches(rf"(projects/{_PROJECT}/topics/)?{_NAME}", "NAME or projects/PROJECT/topics/NAME"),
+    ),
+    Option(
+        "schema",
+        "Table file, local or gs://; once for each table. Without it: schemas/issues.yaml.",
+        metavar="FILE",
+        many=True,
+    ),
+    Option(
+        "dedup_horizon",
+        "Seconds for which a repeated message is recognised. "
+        "Default: 3600 on DirectRunner, 600 on DataflowRunner.",
+        check=_seconds(60, 604_800),
+        metavar="SECONDS",
+    ),
+    Option(
+        "sink",
+        "native (Storage Write appends from Python) or storage_write (Beam's Java sink). "
+        "Default: the runner's own.",
+        metavar="SINK",
+    ),
+    Option(
+        "stop_when_idle",
+        "DirectRunner: end with exit code 0 once the subscription was empty for so many seconds "
+        "and everything is written and acknowledged.",
+        check=_seconds(0.1, 86_400),
+        metavar="SECONDS",
+    ),
+    Option(
+        "park",
+        "Folder or gs:// place for dead letters that Pub/Sub cannot take. "
+        "Default: build/parked here, parked under --temp_location on DataflowRunner.",
+        metavar="PLACE",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run is to do, checked; names are full.
+
+    Args:
+        runner: As the user named it.
+        project: Google Cloud project.
+        job_name: Goes into dead letters.
+        input_subscription: `projects/P/subscriptions/S`.
+        input_files: Glob of recorded messages, or '' to read the subscription.
+        output_dataset: `project.dataset`.
+        dead_letter_topic: `projects/P/topics/T`.
+        tables: What the table files declare.
+        dedup_horizon: Seconds; None for the engine's default.
+        sink: `native`, `storage_write`, or '' for the engine's default.
+        stop_when_idle: Seconds, or None to run until told to stop.
+        park: Place for letters that Pub/Sub cannot take, or '' for the default.
+        beam_args: What is Beam's to read.
+    """
+
+    runner: str
+    project: str
+    job_name: str
+    input_subscription: str
+    input_files: str
+    output_dataset: str
+    dead_letter_topic: str
+    tables: tuple[Table, ...]
+    dedup_horizon: float | None
+    sink: str
+    stop_when_idle: float | None
+    park: str
+    beam_args: tuple[str, ...] = ()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's parser; its defaults are filled in by `parse`."""
+    made = argparse.ArgumentParser(
+        prog="run_dataflow.py",
+        description=DESCRIPTION,
+        epilog="Every other flag is Beam's, such as --region, --temp_location, --num_workers. "
+        "PUBSUB_EMULATOR_HOST, BIGQUERY_EMULATOR_HOST and BIGQUERY_STORAGE_EMULATOR_HOST in the "
+        "environment aim it at emulators.",
+        allow_abbrev=False,
+    )
+    for option in OPTIONS:
+        text = option.help
+        if option.default is not None:
+            shown = option.default.replace("{project}", "PROJECT")
+            text += f" Default: {shown}."
+        made.add_argument(
+            f"--{option.name}",
+            metavar=option.metavar,
+            help=text.replace("%", "%%"),
+            action="append" if option.many else "store",
+        )
+    return made
+
+
+def parse(argv: Sequence[str], default_project: Callable[[], str]) -> Settings:
+    """Reads and checks the command line.
+
+    Args:
+        argv: Without the program's name.
+        default_project: Asked for a project where the command line names none; '' for none.
+
+    Raises:
+        ProblemsFound: With every problem at once.
+    """
+    known, beam_args = parser().parse_known_args(list(argv))
+    given = {name: value for name, value in vars(known).items() if value is not None}
+    problems = [
+        Problem(f"--{option.name}", wrong)
+        for option in OPTIONS
+        if not option.many and option.name in given
+        for wrong in [option.check(given[option.name])]
+        if wrong
+    ]
+    problems += _beams_own(beam_args)
+    project = given.get("project") or default_project()
+    if not project:
+        problems.append(
+            Problem("--project", "not given, and the environment names none", "give --project ID")
+        )
+    tables = _tables(given.get("schema", ()), problems)
+    if problems:
+        raise ProblemsFound(problems)
+    text = {
+        option.name: given.get(option.name) or (option.default or "").format(project=project)
+        for option in OPTIONS
+        if not option.many
+    }
+    return Settings(
+        runner=text["runner"],
+        project=project,
+        job_name=text["job_name"],
+        input_subscription=_full(text["input_subscription"], project, "subscriptions"),
+        input_files=text["input_files"],
+        output_dataset=_dataset(text["output_dataset"], project),
+        dead_letter_topic=_full(text["dead_letter_topic"], project, "topics"),
+        tables=tables,
+        dedup_horizon=float(text["dedup_horizon"]) if text["dedup_horizon"] else None,
+        sink=text["sink"],
+        stop_when_idle=float(text["stop_when_idle"]) if text["stop_when_idle"] else None,
+        park=text["park"],
+        beam_args=tuple(beam_args),
+    )
+
+
+def _beams_own(beam_args: Sequence[str]) -> list[Problem]:
+    """What may not reach Beam: positional leftovers, and flags that would lose or double data."""
+    problems = []
+    names = {arg.partition("=")[0] for arg in beam_args if arg.startswith("--")}
+    if "--input_topic" in names:
+        names.remove("--input_topic")
+        problems.append(
+            Problem(
+                "--input_topic",
+                "the job reads a subscription: a topic read misses what came before",
+                "give --input_subscription",
+            )
+        )
+    if "--no_pipeline_type_check" in names:
+        problems.append(
+            Problem("--no_pipeline_type_check", "breaks Beam's typed rows", "leave it out")
+        )
+    beams = _beam_flags()
+    for name in sorted(names - beams):
+        close = difflib.get_close_matches(name, [*beams, *(f"--{o.name}" for o in OPTIONS)], 1)
+        remedy = f"did you mean {close[0]}?" if close else "--help lists the job's own"
+        problems.append(Problem(name, "is neither the job's flag nor Beam's", remedy))
+    if beam_args and not beam_args[0].startswith("-"):
+        problems.append(Problem(beam_args[0], "is no flag", "flags begin with --"))
+    return problems
+
+
+@cache
+def _beam_flags() -> frozenset[str]:
+    """Every flag of Beam's own; one that Beam does not know it would only log and drop."""
+    beams = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
+    for options in PipelineOptions.__subclasses__():
+        options._add_argparse_args(beams)  # noqa: SLF001 - the hook that Beam documents
+    return frozenset(flag for action in beams._actions for flag in action.option_strings)  # noqa: SLF001
+
+
+def _tables(files: Sequence[str], problems: list[Problem]) -> tuple[Table, ...]:
+    if not files:
+        return shipped()
+    texts = []
+    for file in files:
+        try:
+            texts.append((file, _read(file)))
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(Problem(f"--schema {file}", f"cannot be read: {error}"))
+    try:
+        return parse_tables(texts) if len(texts) == len(files) else ()
+    except ProblemsFound as error:
+        problems += error.problems
+        return ()
+
+
+def _read(file: str) -> str:
+    if "://" not in file:
+        return Path(file).read_text("utf-8")
+    with FileSystems.open(file) as opened:
+        text: str = opened.read().decode("utf-8")
+        return text
+
+
+def _full(name: str, project: str, kind: str) -> str:
+    return name if "/" in name else f"projects/{project}/{kind}/{name}"
+
+
+def _dataset(name: str, project: str) -> str:
+    head, separator, tail = name.replace(":", ".").rpartition(".")
+    return f"{head}.{tail}" if separator else f"{project}.{tail}"

@@ -1,0 +1,126 @@
+"""Before a start: what would lose or double data is refused, every reason at once."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from google.api_core.exceptions import Forbidden, NotFound
+
+from pipeline.options import Settings
+from pipeline.outages import TRANSIENT
+from schemas import live
+from schemas.apply import missing_columns
+from schemas.problem import Problem
+
+_CALL_DEADLINE = 3.0
+_PATIENCE = 8.0
+_PAUSE = 0.3
+
+_log = logging.getLogger(__name__)
+
+
+def preflight(settings: Settings, *, patience: float = _PATIENCE) -> list[Problem]:
+    """Asks Pub/Sub and BigQuery whether the job can do its work.
+
+    Args:
+        settings: Of the job.
+        patience: Seconds to wait for a service that does not answer. After that the question is
+            logged as not checked, and is no problem: the job itself waits for the service.
+
+    Returns:
+        What would lose data or end the job; empty when all is well.
+    """
+    deadline = time.monotonic() + patience
+    problems: list[Problem] = []
+    input_topic = ""
+    if not settings.input_files:
+        input_topic = _subscription(settings, problems, deadline)
+    _dead_letters(settings, input_topic, problems, deadline)
+    _tables(settings, problems, deadline)
+    return problems
+
+
+def _subscription(settings: Settings, problems: list[Problem], deadline: float) -> str:
+    name = settings.input_subscription
+    subscriber = live.subscriber_client()
+    found = _ask(
+        f"--input_subscription {name}",
+        lambda: subscriber.get_subscription(subscription=name, timeout=_CALL_DEADLINE, retry=None),
+        problems,
+        deadline,
+        "create it on the issues topic before the publisher starts: a topic without a "
+        "subscription discards what comes",
+    )
+    return str(found.topic) if found else ""
+
+
+def _dead_letters(
+    settings: Settings, input_topic: str, problems: list[Problem], deadline: float
+) -> None:
+    topic = settings.dead_letter_topic
+    where = f"--dead_letter_topic {topic}"
+    if topic == input_topic:
+        problems.append(
+            Problem(where, "is the topic that the job reads", "give the dead letters their own")
+        )
+    publisher = live.publisher_client()
+    subscriptions = _ask(
+        where,
+        lambda: list(
+            publisher.list_topic_subscriptions(topic=topic, timeout=_CALL_DEADLINE, retry=None)
+        ),
+        problems,
+        deadline,
+        "create it, with a subscription",
+    )
+    if subscriptions == []:
+        problems.append(
+            Problem(where, "has no subscription: it would discard every letter", "create one")
+        )
+
+
+def _tables(settings: Settings, problems: list[Problem], deadline: float) -> None:
+    client = live.bigquery_client(settings.output_dataset.partition(".")[0])
+    for table in settings.tables:
+        full = f"{settings.output_dataset}.{table.name}"
+        found = _ask(
+            f"table {full}",
+            lambda full=full: client.get_table(full, timeout=_CALL_DEADLINE, retry=None),  # type: ignore[misc]
+            problems,
+            deadline,
+            "create it from its table file",
+        )
+        if found is None:
+            continue
+        missing, wrong = missing_columns(table, found.schema)
+        problems += wrong
+        if missing:
+            names = ", ".join(column.name for column in missing)
+            problems.append(
+                Problem(f"table {full}", f"lacks columns: {names}", "apply its table file")
+            )
+
+
+def _ask(
+    where: str, question: Callable[[], Any], problems: list[Problem], deadline: float, remedy: str
+) -> Any:
+    """The answer; None when there is none, with a problem or a line in the log that says why."""
+    while True:
+        try:
+            return question()
+        except NotFound:
+            problems.append(Problem(where, "is not there", remedy))
+            return None
+        except Forbidden as error:
+            problems.append(
+                Problem(
+                    where, f"may not be read: {error.message}", "grant the job's account access"
+                )
+            )
+            return None
+        except TRANSIENT as error:
+            if time.monotonic() > deadline:
+                _log.warning("not checked, since it does not answer: %s: %s", where, error)
+                return None
+            time.sleep(_PAUSE)
