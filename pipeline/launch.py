@@ -40,8 +40,8 @@ def main(argv: Sequence[str]) -> int:
     if engine is None or problems or (problems := preflight(settings)):
         _say(problems)
         return REFUSED
-    for line in banner(settings, engine):
-        _log.info(line)
+    sys.stderr.write("".join(f"{line}\n" for line in banner(settings, engine)))
+    sys.stderr.flush()
     if engine.in_process:
         return run_here(settings, engine)
     return _submit(settings, engine)

@@ -177,11 +177,17 @@ class Settings:
     beam_args: tuple[str, ...] = ()
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says first what the command does, then how it is called."""
+
+    def format_help(self) -> str:
+        return f"{DESCRIPTION}\n\n{super().format_help()}"
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line's parser; its defaults are filled in by `parse`."""
-    made = argparse.ArgumentParser(
+    made = _Parser(
         prog="run_dataflow.py",
-        description=DESCRIPTION,
         epilog="Every other flag is Beam's, such as --region, --temp_location, --num_workers. "
         "PUBSUB_EMULATOR_HOST, BIGQUERY_EMULATOR_HOST and BIGQUERY_STORAGE_EMULATOR_HOST in the "
         "environment aim it at emulators.",
