@@ -1,0 +1,79 @@
+# `make` alone lists the targets. Every target that needs Python builds .venv first, once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+JAR := build/expansion/expansion.jar
+
+ONCE ?= 0
+SAMPLE ?= 1
+KEEP ?= 0
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+##@ Start
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(READY) ## The whole pipeline on this machine (ONCE=1 ends after the sample, SAMPLE=0 feeds none, KEEP=1 keeps the data)
+	$(BIN)/python -m local run $(if $(filter 1,$(ONCE)),--once) $(if $(filter 0,$(SAMPLE)),--no-sample) $(if $(filter 1,$(KEEP)),--keep)
+
+.PHONY: test
+test: $(READY) $(JAR) ## Every test, on the real emulators (needs Java and the emulators)
+	$(BIN)/python -m pytest -q
+
+##@ Work
+
+.PHONY: venv
+venv: $(READY) ## Build .venv from constraints.txt (done by every target that needs it)
+
+$(READY): constraints.txt setup.py
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=python3.11" % v)'
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[publisher,pipeline,dev]'
+	touch $(READY)
+
+.PHONY: lint
+lint: $(READY) ## Lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(READY) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: test-unit
+test-unit: $(READY) ## The tests that need Python only
+	$(BIN)/python -m pytest -q -m 'not emulators'
+
+.PHONY: expansion
+expansion: $(JAR) ## Beam's Java sink as one jar (Maven; some minutes the first time)
+
+$(JAR): deploy/expansion/pom.xml
+	mvn --batch-mode --quiet --file deploy/expansion/pom.xml package
+	touch $(JAR)
+
+.PHONY: clean
+clean: ## Remove what is generated, .venv too
+	rm -rf build $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+##@ Prove
+
+.PHONY: chaos
+chaos: $(READY) ## 20,000 events under kills and outages, accounted for by set (some minutes)
+	$(BIN)/python -m bench.chaos
+
+.PHONY: bench
+bench: $(READY) ## Throughput, latency and memory, as a table and in build/bench (some minutes)
+	$(BIN)/python -m bench

@@ -1,0 +1,62 @@
+"""What Dataflow ships to its workers, and what the other parts install.
+
+A worker installs the package without extras: what it needs is in `install_requires`. Exact
+versions are in constraints.txt.
+"""
+
+from setuptools import setup
+
+setup(
+    name="issues-stream",
+    version="0.1.0",
+    description="Firestore changes and manual issues into BigQuery, live",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    packages=["pipeline", "publisher", "schemas", "transforms"],
+    package_data={"schemas": ["*.yaml", "sql/*.sql"]},
+    install_requires=[
+        "apache-beam[gcp]==2.73.0",
+        "google-cloud-bigquery>=3.47,<4",
+        "google-cloud-bigquery-storage>=2.43,<3",
+        "google-cloud-pubsub>=2.44,<3",
+        "google-events>=0.14,<1",
+        "orjson>=3.13,<4",
+        "protobuf>=6.33,<7",
+        "PyYAML>=6,<7",
+    ],
+    extras_require={
+        "publisher": [
+            "httptools>=0.9,<1",
+            "starlette>=1.10,<2",
+            "uvicorn>=0.54,<1",
+            "uvloop>=0.23,<1",
+        ],
+        "pipeline": ["build>=1.6,<2", "setuptools>=77"],
+        "dev": [
+            "bqemulator==1.4.0",
+            "duckdb==1.5.5",
+            "duckdb-extension-spatial==1.5.5",
+            "duckdb-extensions==1.5.5",
+            "google-cloud-firestore>=2.34,<3",
+            "httpx>=0.28,<1",
+            "hypothesis>=6.170,<7",
+            "mypy>=2.4,<3",
+            "numpy>=2.4,<3",
+            "psutil>=7.2,<8",
+            "pytest>=9.2,<10",
+            "pytest-asyncio>=1.5,<2",
+            "pytest-timeout>=2.4,<3",
+            "requests>=2.34,<3",
+            "rich>=15,<16",
+            "ruff>=0.17,<1",
+            "types-protobuf",
+            "types-PyYAML",
+        ],
+    },
+    classifiers=[
+        "Private :: Do Not Upload",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+    ],
+)
