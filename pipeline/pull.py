@@ -165,6 +165,8 @@ class Puller:
                 self._deliver(received)
                 backoff.done()
             except TRANSIENT as error:
+                if self._closed:
+                    return
                 try:
                     backoff.pause(error)
                 except StoppedWaiting:
