@@ -21,15 +21,23 @@ What is decided here where the specification leaves it open:
 
 import base64
 import binascii
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from schemas.cloudevent_rules import CORE, NAME, SPECVERSION, attribute_problems, shown
+from schemas.json_text import (
+    JsonNumber,
+    Span,
+    expect_end,
+    json_errors,
+    read_elements,
+    read_members,
+    skip,
+    text_of,
+)
 from schemas.message import (
     CE_ID,
     CE_SOURCE,
@@ -46,50 +54,17 @@ from schemas.message import (
     limit_problems,
 )
 from schemas.problem import Problem, ProblemsFound
-from schemas.times import parse_rfc3339
 
 STRUCTURED_TYPE = "application/cloudevents+json"
 BATCH_TYPE = "application/cloudevents-batch+json"
 JSON_TYPE = "application/json"
-SPECVERSION = "1.0"
 HEADER_PREFIX = "ce-"
 
 OLDER_SOURCE = "//firestore-to-pubsub/older"
 FIRESTORE_TYPES = "google.cloud.firestore."
 OLDER_TYPE = FIRESTORE_TYPES + "document.v1.written"
 
-# https://cloud.google.com/bigquery/docs/json-data#limitations
-MAX_JSON_DEPTH = 500
-
-_REQUIRED = ("specversion", "id", "source", "type")
-_CORE = (*_REQUIRED, "time", "subject", "dataschema", "datacontenttype")
-_SPECIFICATION = "CloudEvents 1.0.2"
-
-_NAME = re.compile(r"[a-z0-9]+")
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
-# The specification's String: no control characters, no surrogates, no Unicode noncharacters.
-_DISALLOWED = re.compile(
-    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef"
-    + "".join(chr(plane * 0x10000 + last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
-    + "]"
-)
-# RFC 2046 with RFC 9110's tokens: type/subtype and parameters.
-_T = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_MEDIA_TYPE = re.compile(rf'{_T}/{_T}(?:[ \t]*;[ \t]*{_T}=(?:{_T}|"(?:[^"\\]|\\.)*"))*')
-# RFC 3986: absolute and relative references.
-_P = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})"
-_REG = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})"
-_AUTHORITY = rf"//(?:(?:{_REG}|:)*@)?(?:\[[0-9A-Fa-fvV:.]+\]|{_REG}*)(?::[0-9]*)?(?:/{_P}*)*"
-_END = rf"(?:\?(?:{_P}|[/?])*)?(?:#(?:{_P}|[/?])*)?"
-_URI_TEXT = rf"[A-Za-z][A-Za-z0-9+\-.]*:(?:{_AUTHORITY}|/?(?:{_P}+(?:/{_P}*)*)?)"
-_RELATIVE = rf"(?:{_AUTHORITY}|/(?:{_P}+(?:/{_P}*)*)?|(?:(?!:){_P})+(?:/{_P}*)*|)"
-_GRAMMARS = {
-    "source": (re.compile(rf"(?:{_URI_TEXT}|{_RELATIVE}){_END}"), "URI-reference (RFC 3986)"),
-    "dataschema": (re.compile(_URI_TEXT + _END), "URI (RFC 3986)"),
-    "datacontenttype": (_MEDIA_TYPE, "media type (RFC 2046)"),
-}
-
-_SPACE = re.compile(r"[ \t\n\r]*")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 
@@ -125,27 +100,13 @@ class CloudEvent:
     extensions: Mapping[str, str] = field(default_factory=dict)
 
 
-class JsonNumber(str):
-    """A JSON number by its literal text, never a float: what came is what goes on."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """A JSON value and where its text starts and ends."""
-
-    value: Any
-    start: int
-    end: int
-
-
 def from_binary(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> CloudEvent:
     """Reads an event in binary mode: attributes in `ce-` headers, the body untouched as data.
 
     Values are taken out of double quotes, then percent-decoded once (HTTP binding, 3.1.3.2).
     Raw UTF-8, which the binding does not allow, is read too: the Firestore emulator sends it.
-    The content type is never judged, and an empty one is absent.
+    The content type is never judged, and an empty one is absent; `ce-datacontenttype`, which the
+    emulator sends too though the binding forbids it, stands in for one that is absent.
 
     Args:
         headers: As ASGI has them: names in any case, values as bytes.
@@ -155,7 +116,7 @@ def from_binary(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> CloudEve
         ProblemsFound: With every rule that the event breaks.
     """
     attributes, problems, content_type = _read_headers(headers)
-    problems |= _attribute_problems(attributes, problems, HEADER_PREFIX)
+    problems |= attribute_problems(attributes, problems, HEADER_PREFIX)
     if attributes.get("type", "").startswith(FIRESTORE_TYPES):
         # Firestore's senders make these of a document's name, which may hold any character and
         # any percent sign; the protobuf has the name itself, so no event is lost for a hint.
@@ -175,10 +136,10 @@ def from_structured(body: bytes) -> CloudEvent:
     Raises:
         ProblemsFound: The body is no JSON object, or the event breaks the specification.
     """
-    text = _text_of(body)
-    with _json_errors():
-        members, end = _read_members(text, _skip(text, 0))
-        _expect_end(text, end)
+    text = text_of(body)
+    with json_errors():
+        members, end = read_members(text, skip(text, 0))
+        expect_end(text, end)
     found = _read_event(text, members, "")
     if isinstance(found, CloudEvent):
         return found
@@ -192,11 +153,11 @@ def from_batch(body: bytes) -> list[CloudEvent]:
         ProblemsFound: The body is no JSON array of objects, or an event breaks the
             specification; with the problems of every event, each by its index.
     """
-    text = _text_of(body)
+    text = text_of(body)
     events: list[CloudEvent] = []
     problems: list[Problem] = []
-    with _json_errors():
-        for index, members in enumerate(_read_elements(text, _skip(text, 0))):
+    with json_errors():
+        for index, members in enumerate(read_elements(text, skip(text, 0))):
             found = _read_event(text, members, f"[{index}].")
             if isinstance(found, CloudEvent):
                 events.append(found)
@@ -263,20 +224,6 @@ def to_message(event: CloudEvent) -> Message:
     return Message(data=event.data, attributes=attributes)
 
 
-def parse_json(body: bytes) -> Any:
-    """Reads a body as RFC 8259 has it; numbers come as `JsonNumber`, of names the last wins.
-
-    Raises:
-        ProblemsFound: Not UTF-8, not JSON (NaN and Infinity are not), or more than
-            `MAX_JSON_DEPTH` levels.
-    """
-    text = _text_of(body)
-    with _json_errors():
-        value, end = _scan(text, _skip(text, 0))
-        _expect_end(text, end)
-    return value
-
-
 def media_type(content_type: str) -> str:
     """The lower-case `type/subtype` of a Content-Type, without its parameters."""
     return content_type.partition(";")[0].strip().lower()
@@ -289,14 +236,9 @@ def is_json_type(content_type: str) -> bool:
 
 
 def _event(attributes: Mapping[str, str], data: bytes) -> CloudEvent:
-    core = {name: attributes[name] for name in _CORE[1:] if name in attributes}
-    extensions = {name: value for name, value in attributes.items() if name not in _CORE}
+    core = {name: attributes[name] for name in CORE[1:] if name in attributes}
+    extensions = {name: value for name, value in attributes.items() if name not in CORE}
     return CloudEvent(**core, data=data, extensions=extensions)
-
-
-def _shown(name: str) -> str:
-    """A name fit for an error text: short, and without half a surrogate pair or a control."""
-    return name[:64] if name.isascii() and name.isprintable() else repr(name[:64])
 
 
 def _fits(name: str, value: str) -> bool:
@@ -315,18 +257,19 @@ def _read_headers(
         header = raw_name.decode("latin-1").lower()
         name = header.removeprefix(HEADER_PREFIX)
         if header == CONTENT_TYPE:
-            content_type = raw_value.decode("utf-8", "replace").strip()
+            content_type = raw_value.decode("utf-8", "replace").strip() or content_type
         elif name == header:
             continue
         elif name == "datacontenttype":
-            problems[name] = Problem(header, "may not be sent", "Content-Type says it")
+            # The binding forbids it beside Content-Type; the Firestore emulator sends both.
+            content_type = content_type or raw_value.decode("utf-8", "replace").strip()
         elif name in attributes or name in problems:
-            problems[name] = Problem(_shown(header), "came twice")
+            problems[name] = Problem(shown(header), "came twice")
         else:
             try:
                 attributes[name] = _decode_header(raw_value)
             except UnicodeDecodeError:
-                problems[name] = Problem(_shown(header), "is not UTF-8 after percent-decoding")
+                problems[name] = Problem(shown(header), "is not UTF-8 after percent-decoding")
     return attributes, problems, content_type
 
 
@@ -337,45 +280,8 @@ def _decode_header(raw: bytes) -> str:
     return unquote_to_bytes(text).decode("utf-8")
 
 
-def _attribute_problems(
-    attributes: Mapping[str, str], known: Iterable[str], prefix: str
-) -> dict[str, Problem]:
-    """What breaks the specification's rules, by attribute; `known` ones are reported already."""
-    problems: dict[str, Problem] = {}
-    for name in _REQUIRED:
-        if name not in attributes and name not in known:
-            problems[name] = Problem(prefix + name, "missing", f"{_SPECIFICATION} requires it")
-    for name, value in attributes.items():
-        if name not in known and (what := _broken_rule(name, value)):
-            problems[name] = Problem(_shown(prefix + name), what)
-    return problems
-
-
-def _broken_rule(name: str, value: str) -> str:
-    """Which rule the attribute breaks, as a clause; '' when it keeps them all."""
-    if name == "data" or not _NAME.fullmatch(name):
-        return "is no attribute name (lower-case letters and digits, not 'data')"
-    if name in _CORE and not value:
-        return "is empty"
-    if bad := _DISALLOWED.search(value):
-        return f"holds the disallowed character U+{ord(bad[0]):04X}"
-    if name == "specversion" and value != SPECVERSION:
-        return f"is {value[:64]!r}, only {SPECVERSION!r} is read"
-    if len(value) > MAX_VALUE_BYTES:
-        return ""  # too long for Pub/Sub whatever it holds: to_message refuses it or leaves it out
-    grammar = _GRAMMARS.get(name)
-    if grammar and not grammar[0].fullmatch(value):
-        return f"{value[:64]!r} is no {grammar[1]}"
-    if name == "time":
-        try:
-            parse_rfc3339(value)
-        except ValueError as error:
-            return str(error)
-    return ""
-
-
 def _read_event(
-    text: str, members: Mapping[str, _Span] | None, prefix: str
+    text: str, members: Mapping[str, Span] | None, prefix: str
 ) -> CloudEvent | Sequence[Problem]:
     """One event of the JSON format, or every problem that it has."""
     if members is None:
@@ -384,13 +290,13 @@ def _read_event(
     problems: dict[str, Problem] = {}
     for name, span in members.items():
         # A null is an attribute not set (JSON format, 2.2); its name is judged all the same.
-        if name in ("data", "data_base64") or (span.value is None and _NAME.fullmatch(name)):
+        if name in ("data", "data_base64") or (span.value is None and NAME.fullmatch(name)):
             continue
         try:
             attributes[name] = _canonical(name, span.value)
         except ValueError as error:
-            problems[name] = Problem(_shown(prefix + name), str(error))
-    problems |= _attribute_problems(attributes, problems, prefix)
+            problems[name] = Problem(shown(prefix + name), str(error))
+    problems |= attribute_problems(attributes, problems, prefix)
     try:
         data = _data_of(text, members, attributes)
     except ValueError as error:
@@ -404,7 +310,7 @@ def _canonical(name: str, value: Any) -> str:
     """The canonical string encoding of an attribute's JSON value (JSON format, 2.2)."""
     if isinstance(value, str) and not isinstance(value, JsonNumber):
         return value
-    if name in _CORE or not isinstance(value, JsonNumber | bool):
+    if name in CORE or not isinstance(value, JsonNumber | bool):
         raise ValueError("is not a string")
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -414,7 +320,7 @@ def _canonical(name: str, value: Any) -> str:
     return str(int(value))
 
 
-def _data_of(text: str, members: Mapping[str, _Span], attributes: dict[str, str]) -> bytes:
+def _data_of(text: str, members: Mapping[str, Span], attributes: dict[str, str]) -> bytes:
     """The bytes of `data` or `data_base64`; sets the content type that `data` alone implies."""
     data, encoded = members.get("data"), members.get("data_base64")
     if encoded is not None and encoded.value is not None:
@@ -439,113 +345,3 @@ def _data_of(text: str, members: Mapping[str, _Span], attributes: dict[str, str]
         return data.value.encode()
     except UnicodeEncodeError as error:
         raise ValueError("holds half a surrogate pair") from error
-
-
-# What follows reads JSON with Python's own scanner, one level at a time, so that the text of a
-# member is at hand unchanged: json.loads keeps no positions.
-
-
-@contextmanager
-def _json_errors() -> Iterator[None]:
-    """Turns what Python's JSON scanner raises into a Problem with the place."""
-    try:
-        yield
-    except json.JSONDecodeError as error:
-        what = f"is not JSON: {error.msg} at character {error.pos}"
-        raise ProblemsFound([Problem("body", what)]) from error
-
-
-def _refuse_constant(name: str) -> Any:
-    raise json.JSONDecodeError(f"{name} is no JSON value", name, 0)
-
-
-_DECODER = json.JSONDecoder(
-    parse_float=JsonNumber, parse_int=JsonNumber, parse_constant=_refuse_constant
-)
-
-
-def _text_of(body: bytes) -> str:
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ProblemsFound([Problem("body", f"is not UTF-8 at byte {error.start}")]) from error
-    if text.startswith("\ufeff"):
-        raise ProblemsFound([Problem("body", "starts with a byte order mark", "leave it out")])
-    return text
-
-
-def _skip(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    return match.end() if match else at
-
-
-def _scan(text: str, at: int) -> tuple[Any, int]:
-    """The value that starts at `at`, and where its text ends."""
-    try:
-        value, end = _DECODER.scan_once(text, at)  # type: ignore[attr-defined]
-    except StopIteration as stop:
-        raise json.JSONDecodeError("Expecting value", text, stop.value) from stop
-    except RecursionError as error:
-        raise json.JSONDecodeError("Nested too deeply", text, at) from error
-    level, depth = [value], 0
-    while level := [item for item in level if isinstance(item, dict | list)]:
-        depth += 1
-        if depth > MAX_JSON_DEPTH:
-            raise json.JSONDecodeError(f"More than {MAX_JSON_DEPTH} levels", text, at)
-        level = [
-            child for item in level for child in (item.values() if isinstance(item, dict) else item)
-        ]
-    return value, end
-
-
-def _expect_end(text: str, at: int) -> None:
-    if (end := _skip(text, at)) != len(text):
-        raise json.JSONDecodeError("Extra data", text, end)
-
-
-def _read_members(text: str, at: int) -> tuple[dict[str, _Span] | None, int]:
-    """The members of the object that starts at `at`; None for a value that is no object."""
-    if text[at : at + 1] != "{":
-        return None, _scan(text, at)[1]
-    members: dict[str, _Span] = {}
-    at = _skip(text, at + 1)
-    if text[at : at + 1] == "}":
-        return members, at + 1
-    while True:
-        if text[at : at + 1] != '"':
-            raise json.JSONDecodeError("Expecting a name in double quotes", text, at)
-        name, at = scanstring(text, at + 1, True)
-        if name in members:
-            raise json.JSONDecodeError(f"Member {name[:64]!r} came twice", text, at)
-        at = _skip(text, at)
-        if text[at : at + 1] != ":":
-            raise json.JSONDecodeError("Expecting ':'", text, at)
-        start = _skip(text, at + 1)
-        value, end = _scan(text, start)
-        members[name] = _Span(value, start, end)
-        at = _skip(text, end)
-        if text[at : at + 1] == "}":
-            return members, at + 1
-        if text[at : at + 1] != ",":
-            raise json.JSONDecodeError("Expecting ',' or '}'", text, at)
-        at = _skip(text, at + 1)
-
-
-def _read_elements(text: str, at: int) -> Iterator[dict[str, _Span] | None]:
-    """The members of each element of the array that is the whole text."""
-    if text[at : at + 1] != "[":
-        raise json.JSONDecodeError("Expecting an array of events", text, at)
-    at = _skip(text, at + 1)
-    if text[at : at + 1] == "]":
-        _expect_end(text, at + 1)
-        return
-    while True:
-        members, end = _read_members(text, at)
-        yield members
-        at = _skip(text, end)
-        if text[at : at + 1] == "]":
-            _expect_end(text, at + 1)
-            return
-        if text[at : at + 1] != ",":
-            raise json.JSONDecodeError("Expecting ',' or ']'", text, at)
-        at = _skip(text, at + 1)

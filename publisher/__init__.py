@@ -1,0 +1,1 @@
+"""The service that puts manual issues and CloudEvents on the topic. Never imports Beam."""

@@ -1,0 +1,162 @@
+"""JSON text read one level at a time, so that the text of each part is at hand unchanged.
+
+`json.loads` keeps no positions and turns numbers into floats; here a number is its literal text
+and a member knows where it stands. Python's own scanner does the work.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from json.decoder import scanstring  # type: ignore[attr-defined]
+from typing import Any
+
+from schemas.problem import Problem, ProblemsFound
+
+# https://cloud.google.com/bigquery/docs/json-data#limitations
+MAX_JSON_DEPTH = 500
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+class JsonNumber(str):
+    """A JSON number by its literal text, never a float: what came is what goes on."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A JSON value and where its text starts and ends."""
+
+    value: Any
+    start: int
+    end: int
+
+
+def parse_json(body: bytes) -> Any:
+    """Reads a body as RFC 8259 has it; numbers come as `JsonNumber`, of names the last wins.
+
+    Raises:
+        ProblemsFound: Not UTF-8, not JSON (NaN and Infinity are not), or more than
+            `MAX_JSON_DEPTH` levels.
+    """
+    text = text_of(body)
+    with json_errors():
+        value, end = _scan(text, skip(text, 0))
+        expect_end(text, end)
+    return value
+
+
+@contextmanager
+def json_errors() -> Iterator[None]:
+    """Turns what Python's JSON scanner raises into a Problem with the place."""
+    try:
+        yield
+    except json.JSONDecodeError as error:
+        what = f"is not JSON: {error.msg} at character {error.pos}"
+        raise ProblemsFound([Problem("body", what)]) from error
+
+
+def _refuse_constant(name: str) -> Any:
+    raise json.JSONDecodeError(f"{name} is no JSON value", name, 0)
+
+
+_DECODER = json.JSONDecoder(
+    parse_float=JsonNumber, parse_int=JsonNumber, parse_constant=_refuse_constant
+)
+
+
+def text_of(body: bytes) -> str:
+    """The body as text.
+
+    Raises:
+        ProblemsFound: It is not UTF-8, or starts with a byte order mark.
+    """
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ProblemsFound([Problem("body", f"is not UTF-8 at byte {error.start}")]) from error
+    if text.startswith("\ufeff"):
+        raise ProblemsFound([Problem("body", "starts with a byte order mark", "leave it out")])
+    return text
+
+
+def skip(text: str, at: int) -> int:
+    """Where the white space that starts at `at` ends."""
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def _scan(text: str, at: int) -> tuple[Any, int]:
+    """The value that starts at `at`, and where its text ends."""
+    try:
+        value, end = _DECODER.scan_once(text, at)  # type: ignore[attr-defined]
+    except StopIteration as stop:
+        raise json.JSONDecodeError("Expecting value", text, stop.value) from stop
+    except RecursionError as error:
+        raise json.JSONDecodeError("Nested too deeply", text, at) from error
+    level, depth = [value], 0
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        depth += 1
+        if depth > MAX_JSON_DEPTH:
+            raise json.JSONDecodeError(f"More than {MAX_JSON_DEPTH} levels", text, at)
+        level = [
+            child for item in level for child in (item.values() if isinstance(item, dict) else item)
+        ]
+    return value, end
+
+
+def expect_end(text: str, at: int) -> None:
+    """Raises JSONDecodeError when more than white space follows."""
+    if (end := skip(text, at)) != len(text):
+        raise json.JSONDecodeError("Extra data", text, end)
+
+
+def read_members(text: str, at: int) -> tuple[dict[str, Span] | None, int]:
+    """The members of the object that starts at `at`; None for a value that is no object."""
+    if text[at : at + 1] != "{":
+        return None, _scan(text, at)[1]
+    members: dict[str, Span] = {}
+    at = skip(text, at + 1)
+    if text[at : at + 1] == "}":
+        return members, at + 1
+    while True:
+        if text[at : at + 1] != '"':
+            raise json.JSONDecodeError("Expecting a name in double quotes", text, at)
+        name, at = scanstring(text, at + 1, True)
+        if name in members:
+            raise json.JSONDecodeError(f"Member {name[:64]!r} came twice", text, at)
+        at = skip(text, at)
+        if text[at : at + 1] != ":":
+            raise json.JSONDecodeError("Expecting ':'", text, at)
+        start = skip(text, at + 1)
+        value, end = _scan(text, start)
+        members[name] = Span(value, start, end)
+        at = skip(text, end)
+        if text[at : at + 1] == "}":
+            return members, at + 1
+        if text[at : at + 1] != ",":
+            raise json.JSONDecodeError("Expecting ',' or '}'", text, at)
+        at = skip(text, at + 1)
+
+
+def read_elements(text: str, at: int) -> Iterator[dict[str, Span] | None]:
+    """The members of each element of the array that is the whole text."""
+    if text[at : at + 1] != "[":
+        raise json.JSONDecodeError("Expecting an array of events", text, at)
+    at = skip(text, at + 1)
+    if text[at : at + 1] == "]":
+        expect_end(text, at + 1)
+        return
+    while True:
+        members, end = read_members(text, at)
+        yield members
+        at = skip(text, end)
+        if text[at : at + 1] == "]":
+            expect_end(text, at + 1)
+            return
+        if text[at : at + 1] != ",":
+            raise json.JSONDecodeError("Expecting ',' or ']'", text, at)
+        at = skip(text, at + 1)
