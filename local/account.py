@@ -1,0 +1,219 @@
+"""Accounts for every event: published = in the tables, or in the dead letters, by set of event_id.
+
+Numbers would not do: a lost event and a doubled one would cancel out.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.cloud import bigquery
+from google.pubsub_v1.services.subscriber import SubscriberClient
+
+from local.pull import drain
+from local.sample import Expected
+from schemas.failure import ATTEMPT, ERROR, STAGE
+from schemas.message import Message
+from schemas.table import Table
+
+_QUERY_SECONDS = 30.0
+_EVERY = 0.25
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A row, by what tells which event it is of."""
+
+    event_id: str
+    issue_id: str
+    document_path: str
+    operation: str
+
+    def answers(self, expected: Expected) -> bool:
+        """Whether it is what was expected, as far as that was known beforehand."""
+        known = (
+            (expected.event_id, self.event_id),
+            (expected.issue_id, self.issue_id),
+            (expected.document_path, self.document_path),
+            (expected.operation, self.operation),
+        )
+        return expected.outcome == "row" and all(want in ("", have) for want, have in known)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What was published and what became of it.
+
+    Args:
+        published: The event_id of every message of the topic.
+        rows: Every row of the tables, repeats included, but for those that were there before.
+        letters: Every dead letter as it was published, repeats included.
+    """
+
+    published: frozenset[str]
+    rows: tuple[Arrived, ...]
+    letters: tuple[Message, ...]
+
+    @property
+    def in_tables(self) -> frozenset[str]:
+        """The event_ids that have a row."""
+        return frozenset(row.event_id for row in self.rows)
+
+    @property
+    def in_letters(self) -> frozenset[str]:
+        """The event_ids that have a dead letter."""
+        return frozenset(letter.event_id for letter in self.letters)
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """Published, and neither in a table nor in the dead letters."""
+        return self.published - self.in_tables - self.in_letters
+
+    @property
+    def doubled(self) -> frozenset[str]:
+        """In a table more than once, or in a table and in the dead letters too."""
+        count = Counter(row.event_id for row in self.rows)
+        twice = frozenset(event_id for event_id, number in count.items() if number > 1)
+        return twice | (self.in_tables & self.in_letters)
+
+    @property
+    def unknown(self) -> frozenset[str]:
+        """Arrived, and never seen on the topic."""
+        return (self.in_tables | self.in_letters) - self.published
+
+    @property
+    def repeated_letters(self) -> int:
+        """Dead letters beyond the first of an event and attempt: allowed, at least once."""
+        known = {(letter.event_id, letter.attribute(ATTEMPT)) for letter in self.letters}
+        return len(self.letters) - len(known)
+
+    def balanced(self) -> bool:
+        """Whether every event is accounted for exactly once."""
+        return not (self.missing or self.doubled or self.unknown)
+
+    def __str__(self) -> str:
+        text = (
+            f"{len(self.published)} events published = {len(self.in_tables)} in the tables "
+            f"+ {len(self.in_letters)} dead letters"
+        )
+        for name in ("missing", "doubled", "unknown"):
+            found = sorted(getattr(self, name))
+            if found:
+                more = ", ..." if len(found) > _SHOWN else ""
+                text += f"; {len(found)} {name}: {', '.join(found[:_SHOWN])}{more}"
+        return text
+
+
+class Ledger:
+    """Reads what was published, what is in the tables, and what is in the dead letters.
+
+    Args:
+        subscriber: Aimed at the Pub/Sub emulator.
+        client: Aimed at BigQuery; its project is the subscriptions' too.
+        dataset: Where the tables are.
+        tables: Those of a layout that has an event_id are read.
+        published: A subscription of the topic that nobody else takes from.
+        letters: A subscription of the dead-letter topic that nobody else takes from.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        *,
+        subscriber: SubscriberClient,
+        client: bigquery.Client,
+        dataset: str,
+        tables: Sequence[Table],
+        published: str,
+        letters: str,
+    ) -> None:
+        self._subscriber = subscriber
+        self._client = client
+        self._names = [
+            f"`{client.project}.{dataset}.{table.name}`"
+            for table in tables
+            if table.layout != "flat"
+        ]
+        self._subscriptions = (published, letters)
+        self._published: set[str] = set()
+        self._letters: list[Message] = []
+        # What an earlier stack left in a kept table is no part of this account.
+        self._before = frozenset(row.event_id for row in self._read())
+
+    def now(self) -> Account:
+        """The account as it stands: first what arrived, then what was published until then.
+
+        In that order nothing that arrives in between is taken for unknown.
+        """
+        project = self._client.project
+        rows = tuple(row for row in self._read() if row.event_id not in self._before)
+        published, letters = self._subscriptions
+        self._letters += drain(self._subscriber, project, letters)
+        self._published |= {m.event_id for m in drain(self._subscriber, project, published)}
+        return Account(frozenset(self._published), rows, tuple(self._letters))
+
+    def settle(
+        self, seconds: float, complete: Callable[[Account], bool] = lambda _: True
+    ) -> Account:
+        """Waits until the account balances and is `complete`, or the time is up.
+
+        Returns:
+            The last account, whether it balances or not.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            account = self.now()
+            if account.balanced() and complete(account):
+                return account
+            if time.monotonic() > deadline:
+                return account
+            time.sleep(_EVERY)
+
+    def payloads(self) -> list[tuple[Arrived, Any]]:
+        """Every row with its payload, read as JSON."""
+        return [(row, payload) for row, (payload,) in self._rows("payload")]
+
+    def _read(self) -> list[Arrived]:
+        return [row for row, _ in self._rows()]
+
+    def _rows(self, *more: str) -> list[tuple[Arrived, tuple[Any, ...]]]:
+        columns = ", ".join(("event_id", "issue_id", "document_path", "operation", *more))
+        rows: list[tuple[Arrived, tuple[Any, ...]]] = []
+        for name in self._names:
+            query = f"SELECT {columns} FROM {name}"  # noqa: S608
+            job = self._client.query(query, timeout=_QUERY_SECONDS, retry=None, job_retry=None)
+            found = job.result(timeout=_QUERY_SECONDS, retry=None, job_retry=None)
+            for row in found:
+                values = tuple(row.values())
+                rows.append((Arrived(*(value or "" for value in values[:4])), values[4:]))
+        return rows
+
+
+def unmet(expected: Iterable[Expected], account: Account) -> list[Expected]:
+    """What was expected and has not arrived as expected; each arrival answers one expectation."""
+    rows = Counter(account.rows)
+    letters = Counter(
+        (letter.event_id, letter.attribute(STAGE), letter.attribute(ERROR))
+        for letter in account.letters
+    )
+    return [each for each in expected if not _take(each, rows, letters)]
+
+
+def _take(
+    each: Expected,
+    rows: Counter[Arrived],
+    letters: Counter[tuple[str, str, str]],
+) -> bool:
+    if each.outcome == "dead letter":
+        letter = (each.event_id, each.stage, each.error)
+        if not letters[letter]:
+            return False
+        letters[letter] -= 1
+        return True
+    for row, left in rows.items():
+        if left and row.answers(each):
+            rows[row] -= 1
+            return True
+    return False

@@ -1,0 +1,204 @@
+"""Feeds the sample: real documents, manual issues over HTTP, an event three times, poison.
+
+Everything that it sends is expected somewhere, and `Expected` says where: a row or a dead letter.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Literal
+
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import firestore
+
+from local.documents import STEPS, Step
+from local.poison import poison
+from local.resources import TOPIC, topic_path
+from local.web import call
+from schemas.live import publisher_client
+from schemas.message import Message, event_id_of
+from schemas.times import format_micros, now_micros
+
+_SECONDS = 20.0
+_SHOWN = 80
+_JSON = {"Content-Type": "application/json"}
+_SOURCE = "//sample.local/http"
+
+_ISSUES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("a manual issue", {"issue": "Coffee machine is broken", "priority": "P1"}),
+    (
+        "a manual issue in Unicode",
+        {
+            "issue": "Kaffeemaschine kaputt ☕ 咖啡机坏了",
+            "title": "Ünïcödé",
+            "labels": ["küche", "☕"],
+        },
+    ),
+    (
+        "a manual issue with nested values and quotes",
+        {"title": 'He said "it\'s broken"', "detail": {"a": [1, {"b": [None, True]}], "": "x"}},
+    ),
+    ("a manual issue with zero, false and empty", {"issue": "", "votes": 0, "flag": False}),
+    ("a manual issue with integers beyond a double", {"issue": "Long", "votes": 2**53 + 1}),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """One thing that must arrive. What is empty is not known beforehand and not compared.
+
+    Args:
+        outcome: A row of a table, or a dead letter.
+        what: What was sent.
+        event_id: Where the sample chose it; the Firestore emulator chooses its own.
+        document_path: Of a document's event.
+        operation: CREATE, UPDATE, DELETE or MANUAL.
+        issue_id: As the publisher answered it.
+        stage: Where a dead letter's message failed.
+        error: The named type of a dead letter.
+        fields: The document after the write, as Firestore's client reads it, or the manual
+            body; None where nothing is left.
+    """
+
+    outcome: Literal["row", "dead letter"]
+    what: str
+    event_id: str = ""
+    document_path: str = ""
+    operation: str = ""
+    issue_id: str = ""
+    stage: str = ""
+    error: str = ""
+    fields: Mapping[str, Any] | None = None
+
+    def __str__(self) -> str:
+        known = (self.operation, self.document_path, self.issue_id, self.stage, self.error)
+        return f"{self.outcome} of {self.what!r} ({' '.join(filter(None, known))[:_SHOWN]})"
+
+
+def feed(project: str, publisher: str) -> tuple[Expected, ...]:
+    """Sends the whole sample; the emulators are found by their environment variables.
+
+    Args:
+        project: Of the Firestore database and the topic.
+        publisher: The publisher's `host:port`.
+
+    Returns:
+        What must arrive, one for each event.
+
+    Raises:
+        OSError: The publisher is not reached, or its answer is not the contract's.
+    """
+    return (*documents(project), *issues(publisher), *repeated(publisher), *straight(project))
+
+
+def documents(project: str) -> tuple[Expected, ...]:
+    """Writes, updates and deletes documents through Firestore's own client."""
+    client = firestore.Client(project=project, credentials=AnonymousCredentials())
+    # An emulator that ran before may hold an earlier sample: its creations would be updates, or
+    # (equal content) no events at all.
+    paths = list(dict.fromkeys(step.path for step in STEPS))
+    for path in reversed(paths):
+        document = client.document(path)
+        if document.get(timeout=_SECONDS).exists:
+            document.delete(timeout=_SECONDS)
+    there: set[str] = set()
+    return tuple(_write(client, step, there) for step in STEPS)
+
+
+def _write(client: firestore.Client, step: Step, there: set[str]) -> Expected:
+    document = client.document(step.path)
+    operation = "UPDATE" if step.path in there else "CREATE"
+    if step.fields is None:
+        document.delete(timeout=_SECONDS)
+        there.discard(step.path)
+        operation, fields = "DELETE", None
+    else:
+        write = document.set if step.verb == "set" else document.update
+        write(step.fields(client), timeout=_SECONDS)
+        there.add(step.path)
+        fields = document.get(timeout=_SECONDS).to_dict()
+    return Expected("row", step.what, document_path=step.path, operation=operation, fields=fields)
+
+
+def issues(publisher: str) -> tuple[Expected, ...]:
+    """Posts manual issues as people do, and one as a structured CloudEvent."""
+    expected = []
+    for what, body in _ISSUES:
+        answer = call("POST", publisher, json.dumps(body).encode(), _JSON, seconds=_SECONDS)
+        if answer.status != HTTPStatus.OK:
+            raise OSError(f"{what}: the publisher answers {answer.status} {answer.body[:500]!r}")
+        issue_id = answer.json()["issue_id"]
+        expected.append(Expected("row", what, operation="MANUAL", issue_id=issue_id, fields=body))
+    return tuple(expected)
+
+
+def repeated(publisher: str, times: int = 3) -> tuple[Expected, ...]:
+    """Posts one and the same event several times, as Eventarc does when an answer is lost."""
+    now = now_micros()
+    id_ = f"repeated-{now}"
+    body = {"issue": "One event, sent three times", "priority": "P3"}
+    headers = _JSON | {
+        "ce-specversion": "1.0",
+        "ce-id": id_,
+        "ce-source": _SOURCE,
+        "ce-type": "issues.manual.created",
+        "ce-time": format_micros(now),
+    }
+    for _ in range(times):
+        answer = call("POST", publisher, json.dumps(body).encode(), headers, seconds=_SECONDS)
+        if answer.status // 100 != HTTPStatus.OK // 100:
+            raise OSError(f"the publisher answers {answer.status} {answer.body[:500]!r} to {id_}")
+    return (
+        Expected(
+            "row",
+            f"one event {times} times",
+            event_id=event_id_of(_SOURCE, id_),
+            operation="MANUAL",
+            fields=body,
+        ),
+    )
+
+
+def straight(project: str) -> tuple[Expected, ...]:
+    """Publishes straight onto the topic: a message of the older, flat form, and all the poison."""
+    now = now_micros()
+    flat = {
+        "issue_id": "INC-0000F1A7",
+        "source": "manual-api",
+        "created_at": format_micros(now),
+        "payload": json.dumps({"issue": "An older publisher's message", "priority": "P4"}),
+    }
+    message = Message(json.dumps(flat).encode())
+    expected = [
+        Expected(
+            "row",
+            "a message of the older, flat form",
+            event_id=message.event_id,
+            operation="MANUAL",
+            issue_id=flat["issue_id"],
+            fields=json.loads(flat["payload"]),
+        )
+    ]
+    messages = [message]
+    for case in poison(now):
+        messages.append(case.message)
+        expected.append(
+            Expected(
+                "dead letter",
+                case.what,
+                event_id=case.message.event_id,
+                stage=case.stage,
+                error=case.error,
+            )
+        )
+    client = publisher_client()
+    client.publish(
+        topic=topic_path(project, TOPIC),
+        messages=[
+            {"data": message.data, "attributes": dict(message.attributes)} for message in messages
+        ],
+        timeout=_SECONDS,
+        retry=None,
+    )
+    return tuple(expected)

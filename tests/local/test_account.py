@@ -1,0 +1,91 @@
+"""Accounting for every event by set of event_id."""
+
+from local.account import Account, Arrived, unmet
+from local.sample import Expected
+from schemas.message import Message
+
+
+def row(event_id, issue_id="", path="", operation=""):
+    return Arrived(event_id, issue_id, path, operation)
+
+
+def letter(event_id, stage="decode", error="NoData", attempt="1"):
+    return Message(
+        b"",
+        {
+            "event_id": event_id,
+            "dead_letter_stage": stage,
+            "dead_letter_error": error,
+            "dead_letter_attempt": attempt,
+        },
+    )
+
+
+def account(published, rows=(), letters=()):
+    return Account(frozenset(published), tuple(rows), tuple(letters))
+
+
+def test_published_is_in_the_table_or_in_the_dead_letters():
+    """Where every event is in one of the two, once, the account balances."""
+    balanced = account("abc", [row("a"), row("b")], [letter("c")])
+    assert balanced.balanced()
+    assert str(balanced) == "3 events published = 2 in the tables + 1 dead letters"
+
+
+def test_a_lost_and_a_doubled_event_do_not_cancel_out():
+    """Equal numbers do not balance: the missing and the doubled are named."""
+    unequal = account("abc", [row("a"), row("a"), row("b")])
+    assert not unequal.balanced()
+    assert (unequal.missing, unequal.doubled, unequal.unknown) == ({"c"}, {"a"}, frozenset())
+    assert str(unequal).endswith("; 1 missing: c; 1 doubled: a")
+
+
+def test_an_event_in_both_is_doubled():
+    """One event that is a row and a dead letter was taken for two."""
+    assert account("a", [row("a")], [letter("a")]).doubled == {"a"}
+
+
+def test_what_nobody_published_is_unknown():
+    """A row or a letter of an event that was never on the topic is an error too."""
+    strange = account("a", [row("a"), row("x")], [letter("y")])
+    assert strange.unknown == {"x", "y"}
+    assert not strange.balanced()
+
+
+def test_a_repeated_dead_letter_is_counted_and_allowed():
+    """Dead letters are at least once: the same event and attempt twice still balances."""
+    repeated = account("a", (), [letter("a"), letter("a")])
+    assert repeated.balanced()
+    assert repeated.repeated_letters == 1
+    assert account("a", (), [letter("a"), letter("a", attempt="2")]).repeated_letters == 0
+
+
+def test_many_missing_events_are_counted_and_a_few_are_named():
+    """The text stays short however many are missing."""
+    text = str(account([f"{number:02}" for number in range(20)]))
+    assert text.endswith("; 20 missing: 00, 01, 02, 03, 04, ...")
+
+
+def test_each_arrival_answers_one_expectation():
+    """Two equal expectations need two rows, and what is not known beforehand is not compared."""
+    created = Expected("row", "made", document_path="issues/a", operation="CREATE")
+    manual = Expected("row", "manual", operation="MANUAL", issue_id="INC-1")
+    chosen = Expected("row", "chosen", event_id="id", operation="MANUAL")
+    expected = [created, created, manual, chosen]
+    rows = [
+        row("1", "FS-1", "issues/a", "CREATE"),
+        row("2", "FS-1", "issues/a", "UPDATE"),
+        row("3", "INC-1", "", "MANUAL"),
+        row("id", "INC-2", "", "MANUAL"),
+    ]
+    assert unmet(expected, account("", rows)) == [created]
+    assert unmet(expected, account("", [*rows, row("4", "FS-1", "issues/a", "CREATE")])) == []
+
+
+def test_a_dead_letter_must_have_failed_as_expected():
+    """Another stage or another error is not the letter that was expected."""
+    wanted = Expected("dead letter", "bad", event_id="a", stage="decode", error="NoData")
+    assert unmet([wanted], account("a", (), [letter("a")])) == []
+    for wrong in (letter("a", stage="shape"), letter("a", error="Other"), letter("b")):
+        assert unmet([wanted], account("a", (), [wrong])) == [wanted]
+    assert unmet([wanted], account("a", [row("a")])) == [wanted]

@@ -1,0 +1,97 @@
+"""Reading back from BigQuery what was written through Firestore's client."""
+
+import json
+import math
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from google.api_core.datetime_helpers import DatetimeWithNanoseconds
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import firestore
+from google.cloud.firestore_v1.vector import Vector
+
+from local.account import Arrived
+from local.compare import as_json, differing, same
+from local.documents import every_type
+from local.sample import Expected
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (2**63 - 1, "9223372036854775807"),
+        (-0.0, "-0.0"),
+        (math.nan, '"NaN"'),
+        (-math.inf, '"-Infinity"'),
+        (b"\x00\xff", '"AP8="'),
+        (firestore.GeoPoint(0.0, 1.5), '{"latitude": 0.0, "longitude": 1.5}'),
+        (Vector([1.0, 2.0]), "[1.0, 2.0]"),
+        (datetime(1, 1, 1, tzinfo=UTC), '"0001-01-01T00:00:00Z"'),
+        (datetime(2024, 1, 1, 1, tzinfo=timezone(timedelta(hours=2))), '"2023-12-31T23:00:00Z"'),
+        (
+            DatetimeWithNanoseconds(1969, 12, 31, nanosecond=1_000, tzinfo=UTC),
+            '"1969-12-31T00:00:00.000001Z"',
+        ),
+        ({"a": [{"": b""}]}, '{"a": [{"": ""}]}'),
+    ],
+)
+def test_each_type_is_json_by_the_codecs_table(value, text):
+    """The client's Python types are the table's JSON."""
+    assert json.dumps(as_json(value)) == text
+
+
+def test_a_reference_is_its_documents_full_name():
+    """The full name, with project and database."""
+    client = firestore.Client("demo-project", credentials=AnonymousCredentials())
+    name = "projects/demo-project/databases/(default)/documents/a/b"
+    assert as_json(client.document("a/b")) == name
+
+
+def test_a_type_that_firestore_has_not_is_refused():
+    """What can't come from a document is not guessed at."""
+    with pytest.raises(TypeError, match="complex"):
+        as_json(1j)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (True, 1),
+        (False, 0),
+        (0.0, -0.0),
+        (2**53 + 1, float(2**53)),
+        ("1", 1),
+        (None, 0),
+        ([], {}),
+        ([1], [1, 2]),
+        ({"a": 1}, {"a": 1, "b": None}),
+        ({"a": [{"b": True}]}, {"a": [{"b": 1}]}),
+    ],
+)
+def test_values_that_python_or_a_codec_may_confuse_differ(left, right):
+    """A lost sign, a rounded integer, a boolean as a number are differences."""
+    assert not same(left, right)
+    assert not same(right, left)
+
+
+def test_equal_values_are_the_same():
+    """Every type is the same as itself, however a whole double is written."""
+    client = firestore.Client("demo-project", credentials=AnonymousCredentials())
+    value = as_json(dict(every_type(client)))
+    assert same(value, json.loads(json.dumps(value)))
+    assert same(3.0, 3)
+
+
+def test_only_a_row_of_the_same_event_counts():
+    """Equal fields under another document or operation do not make up for a wrong row."""
+    expected = Expected(
+        "row", "made", document_path="issues/a", operation="CREATE", fields={"n": -0.0}
+    )
+    right = Arrived("1", "FS-1", "issues/a", "CREATE")
+    other = Arrived("2", "FS-2", "issues/b", "CREATE")
+    assert differing([expected], [(right, {"n": -0.0})]) == []
+    assert differing([expected], [(right, {"n": 0.0}), (other, {"n": -0.0})]) == [expected]
+    deleted = Expected("row", "gone", document_path="issues/a", operation="DELETE")
+    assert differing([deleted], []) == []

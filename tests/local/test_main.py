@@ -1,0 +1,73 @@
+"""The command line of the stack, where no emulator is needed."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+import local.__main__ as command
+from local import identity, state
+from local.layout import Options
+from local.processes import ROOT
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The command line works in a folder of the test's own."""
+    monkeypatch.setattr(command, "FOLDER", tmp_path)
+    monkeypatch.setattr(
+        command, "Options", lambda **given: replace(Options(**given), folder=tmp_path)
+    )
+    monkeypatch.setattr(command.signals, "raise_interrupted", lambda: None)
+    monkeypatch.setattr(command.signals, "ignore", lambda: None)
+    return tmp_path
+
+
+def test_help_tells_every_flag_and_the_ready_line():
+    """`run --help` works without an emulator and names what a script needs to know."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "local", "run", "--help"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        check=True,
+    ).stdout
+    for word in ("--once", "--no-sample", "--keep", "ready {...}", "build/local/env"):
+        assert word in shown
+
+
+def test_a_second_run_finds_the_first(folder, capsys):
+    """It says where the first one's parts listen, starts nothing, and exits 1."""
+    lock = state.claim(folder, 0, print)
+    addresses = {"publisher": "http://h:1", "project": "demo-project"}
+    state.write(folder, state.State(owner=identity.own(), addresses=addresses))
+    assert command.main(["run", "--once"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert f"a stack is running already, started by process {os.getpid()}" in shown.err
+    assert "http://h:1" in shown.err
+    assert "python -m local stop" in shown.err
+    lock.close()
+
+
+def test_what_is_missing_ends_the_run_with_words(folder, capsys, monkeypatch):
+    """On a machine without gcloud and Java the run exits 1, says what to install, and cleans up."""
+    monkeypatch.setenv("PATH", str(folder))
+    for name in ("JAVA_HOME", "PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    assert command.main(["run"]) == 1
+    shown = capsys.readouterr()
+    assert "java: is not on PATH" in shown.err
+    assert "https://cloud.google.com/sdk/docs/install" in shown.err
+    assert shown.out == ""
+    assert state.read(folder) is None
+    state.claim(folder, 0, print).close()
+
+
+def test_stop_without_a_stack_says_so(folder, capsys):
+    """There is nothing to stop, and that is no failure."""
+    assert command.main(["stop"]) == 0
+    assert "no stack is running" in capsys.readouterr().err

@@ -1,0 +1,102 @@
+"""What the sample sends, without an emulator: its documents, its poison, and the recordings."""
+
+import base64
+from pathlib import Path
+
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import firestore
+from google.cloud.firestore_v1 import _helpers as encoder
+
+from local.documents import STEPS, every_type
+from local.poison import poison
+from schemas.event import Undecodable, decode_message
+from schemas.firestore import DocumentEventData
+from schemas.message import limit_problems
+from schemas.recorded import from_line
+from schemas.row import Shaper, Unshapeable
+from schemas.table import shipped
+from schemas.times import now_micros
+
+DATA = Path(__file__).parent.parent / "data"
+KINDS = {
+    "null_value",
+    "boolean_value",
+    "integer_value",
+    "double_value",
+    "timestamp_value",
+    "string_value",
+    "bytes_value",
+    "reference_value",
+    "geo_point_value",
+    "array_value",
+    "map_value",
+}
+
+
+def recorded(name):
+    return [from_line(line) for line in (DATA / name).read_text("utf-8").splitlines()]
+
+
+def documents():
+    return recorded("firestore_events.jsonl")
+
+
+def test_every_type_of_value_is_written():
+    """One document has every type that a Firestore value can be, a vector among the maps."""
+    client = firestore.Client("demo-project", credentials=AnonymousCredentials())
+    values = encoder.encode_dict(dict(every_type(client)))
+    assert {value._pb.WhichOneof("value_type") for value in values.values()} == KINDS
+    marks = [
+        value.map_value.fields["__type__"].string_value
+        for value in values.values()
+        if "__type__" in value.map_value.fields
+    ]
+    assert marks == ["__vector__"]
+
+
+def test_the_sample_has_forty_events_and_every_operation():
+    """Documents are created, updated and deleted, and one comes back after its deletion."""
+    assert len(STEPS) + len(poison(0)) > 40
+    assert {step.verb for step in STEPS} == {"set", "update", "delete"}
+    verbs = [step.verb for step in STEPS if step.path == "issues/one"]
+    assert verbs[-2:] == ["delete", "set"]
+
+
+@pytest.mark.parametrize("case", poison(now_micros()), ids=lambda case: case.what)
+def test_poison_fails_where_and_as_it_says(case):
+    """Each message fails at its stage with its error, and Pub/Sub takes it all the same."""
+    assert limit_problems(case.message.data, case.message.attributes) == []
+    if case.stage == "decode":
+        with pytest.raises(Undecodable) as failed:
+            decode_message(case.message)
+    else:
+        event = decode_message(case.message)
+        with pytest.raises(Unshapeable) as failed:
+            Shaper(shipped()).shape(event, now_micros())
+    assert type(failed.value).__name__ == case.error
+
+
+def test_poison_of_another_run_is_another_event():
+    """Two runs against the same tables are not taken for repeats, but for the bare message."""
+    first, second = ({p.message.event_id for p in poison(time)} for time in (1, 2))
+    assert len(first) == len(second) == len(poison(1))
+    bare = {p.message.event_id for p in poison(1) if not p.message.attributes}
+    assert first & second == bare
+
+
+def test_the_recorded_events_are_the_samples_documents():
+    """The recording of the emulator has one event for each step, in the order of the steps."""
+    data = [DocumentEventData.FromString(base64.b64decode(message.data)) for message in documents()]
+    names = [(each.value.name or each.old_value.name).partition("/documents/")[2] for each in data]
+    assert names == [step.path for step in STEPS]
+    for each, step in zip(data, STEPS, strict=True):
+        assert (step.verb == "delete") == (not each.value.name)
+
+
+def test_the_recording_names_no_machine():
+    """Nothing of the machine that it was made on is in it."""
+    for message in documents() + recorded("manual_and_poison.jsonl"):
+        for value in (*message.attributes.values(), message.data.decode("latin-1")):
+            assert "127.0.0.1" not in value
+            assert "localhost" not in value
