@@ -15,7 +15,7 @@ import grpc
 from bqemulator.config import LogLevel, Settings
 from bqemulator.grpc_api import interceptors
 from bqemulator.grpc_api.read_servicer import BigQueryReadHandler
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped, unused-ignore]
 
 from local.bigquery_emulator import queries
 from local.bigquery_emulator.catalog import SteadyCatalog
