@@ -160,7 +160,14 @@ class TableWriter:
             StoppedWaiting: The process was told to stop during an outage.
         """
         refused: list[Refused] = []
-        self._append([*enumerate(rows)], refused)
+        try:
+            self._append([*enumerate(rows)], refused)
+        except BaseException:
+            # Whether the stream has these rows is not known, so its offset is not: nothing more
+            # is written to it, or the next rows could be taken for these.
+            self._disconnect()
+            self._stream = ""
+            raise
         return sorted(refused, key=lambda row: row.index)
 
     def close(self) -> None:

@@ -160,11 +160,15 @@ class _ReadFromPubSub(beam.PTransform):
 
 def _message(received: PubsubMessage) -> Message:
     published = received.publish_time
+    micros = 0
+    if published is not None:
+        # In two parts: a float of seconds times a million is a microsecond off now and then.
+        micros = int(published.timestamp()) * 1_000_000 + published.microsecond
     return Message(
         data=received.data or b"",
         attributes=dict(received.attributes or {}),
         message_id=received.message_id or "",
-        publish_time=0 if published is None else int(published.timestamp() * 1_000_000),
+        publish_time=micros,
     )
 
 
@@ -260,24 +264,24 @@ DATAFLOW = Engine(
 ENGINES: dict[str, Engine] = {engine.runner: engine for engine in (DIRECT, DATAFLOW)}
 
 
-def engine_of(settings: Settings) -> tuple[Engine | None, list[Problem]]:
-    """The engine that settings ask for, and every objection to them; None when there is none."""
+def objections(settings: Settings) -> list[Problem]:
+    """Everything that the engine that settings ask for has against them."""
     engine = ENGINES.get(settings.runner)
+    problems = [] if engine is None else list(engine.check(settings))
     if engine is None:
-        return None, [
+        problems.append(
             Problem(
                 f"--runner {settings.runner}",
                 "this job is not proven on it",
                 f"choose {' or '.join(ENGINES)}",
             )
-        ]
-    problems = list(engine.check(settings))
+        )
     known = {sink for each in ENGINES.values() for sink in each.sinks}
     if settings.sink and settings.sink not in known:
         problems.append(
             Problem(f"--sink {settings.sink}", "is no sink", f"choose {' or '.join(sorted(known))}")
         )
-    return engine, problems
+    return problems
 
 
 def _flag(settings: Settings, name: str) -> str | None:

@@ -14,7 +14,7 @@ from google.auth.exceptions import DefaultCredentialsError
 
 from pipeline import resident
 from pipeline.build import build
-from pipeline.engines import Engine, engine_of
+from pipeline.engines import ENGINES, Engine, objections
 from pipeline.metrics import RunTotals
 from pipeline.options import Settings, parse
 from pipeline.outages import StoppedWaiting
@@ -32,12 +32,12 @@ def main(argv: Sequence[str]) -> int:
     """Runs the job; returns the exit code."""
     _log_to_stderr()
     try:
-        settings = parse(argv, _default_project)
+        settings = parse(argv, _default_project, objections)
     except ProblemsFound as error:
         _say(error.problems)
         return REFUSED
-    engine, problems = engine_of(settings)
-    if engine is None or problems or (problems := preflight(settings)):
+    engine = ENGINES[settings.runner]
+    if problems := preflight(settings):
         _say(problems)
         return REFUSED
     sys.stderr.write("".join(f"{line}\n" for line in banner(settings, engine)))

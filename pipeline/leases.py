@@ -33,6 +33,10 @@ class Leases:
         client: A `SubscriberClient`.
         subscription: Its full name.
         clock: Monotonic seconds.
+
+    Attributes:
+        waits: How many attempts an outage had repeated.
+        error: What ended the thread, if something did that nobody foresaw.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Leases:
         self._acks: list[str] = []
         self._closed = False
         self.waits = 0
+        self.error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
     def start(self) -> None:
@@ -100,14 +105,21 @@ class Leases:
         self._thread.join(_DEADLINE * 2)
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:  # noqa: BLE001 - raised to the bundle by `Puller.take`
+            self.error = error
+
+    def _serve(self) -> None:
         pause = 0.0
         while True:
             with self._condition:
-                if self._closed:
-                    return
-                wait = self._until_due()
-                if not self._acks or pause:
-                    self._condition.wait(min(wait, pause) if pause else wait)
+                if pause:
+                    # The whole pause: an extension that is due would have it tried at once, and
+                    # again, for as long as Pub/Sub is away.
+                    self._condition.wait_for(lambda: self._closed, pause)
+                elif not self._acks and not self._closed:
+                    self._condition.wait(self._until_due())
                 if self._closed:
                     return
             try:

@@ -207,40 +207,44 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def parse(argv: Sequence[str], default_project: Callable[[], str]) -> Settings:
+def parse(
+    argv: Sequence[str],
+    default_project: Callable[[], str],
+    check: Callable[["Settings"], list[Problem]] = lambda _: [],
+) -> Settings:
     """Reads and checks the command line.
 
     Args:
         argv: Without the program's name.
         default_project: Asked for a project where the command line names none; '' for none.
+        check: Objections to the settings as a whole; an option that is wrong by itself counts as
+            not given there.
 
     Raises:
         ProblemsFound: With every problem at once.
     """
     known, beam_args = parser().parse_known_args(list(argv))
     given = {name: value for name, value in vars(known).items() if value is not None}
-    problems = [
-        Problem(f"--{option.name}", wrong)
-        for option in OPTIONS
-        if not option.many and option.name in given
-        for wrong in [option.check(given[option.name])]
-        if wrong
-    ]
+    problems = []
+    for option in OPTIONS:
+        if option.many or option.name not in given:
+            continue
+        if wrong := option.check(given[option.name]):
+            problems.append(Problem(f"--{option.name}", wrong))
+            del given[option.name]
     problems += _beams_own(beam_args)
-    project = given.get("project") or default_project()
+    project = known.project or default_project()
     if not project:
         problems.append(
             Problem("--project", "not given, and the environment names none", "give --project ID")
         )
     tables = _tables(given.get("schema", ()), problems)
-    if problems:
-        raise ProblemsFound(problems)
     text = {
         option.name: given.get(option.name) or (option.default or "").format(project=project)
         for option in OPTIONS
         if not option.many
     }
-    return Settings(
+    settings = Settings(
         runner=text["runner"],
         project=project,
         job_name=text["job_name"],
@@ -255,6 +259,10 @@ def parse(argv: Sequence[str], default_project: Callable[[], str]) -> Settings:
         park=text["park"],
         beam_args=tuple(beam_args),
     )
+    problems += check(settings)
+    if problems:
+        raise ProblemsFound(problems)
+    return settings
 
 
 def _beams_own(beam_args: Sequence[str]) -> list[Problem]:

@@ -5,7 +5,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
 from google.api_core.exceptions import Forbidden, NotFound
+from google.auth.exceptions import GoogleAuthError
 
 from pipeline.options import Settings
 from pipeline.outages import TRANSIENT
@@ -34,11 +37,25 @@ def preflight(settings: Settings, *, patience: float = _PATIENCE) -> list[Proble
     deadline = time.monotonic() + patience
     problems: list[Problem] = []
     input_topic = ""
-    if not settings.input_files:
+    if settings.input_files:
+        _recorded(settings, problems)
+    else:
         input_topic = _subscription(settings, problems, deadline)
     _dead_letters(settings, input_topic, problems, deadline)
     _tables(settings, problems, deadline)
     return problems
+
+
+def _recorded(settings: Settings, problems: list[Problem]) -> None:
+    """Beam reads a pattern that matches nothing as an empty file, and all would seem well."""
+    where = f"--input_files {settings.input_files}"
+    try:
+        [match] = FileSystems.match([settings.input_files])
+    except (BeamIOError, ValueError, GoogleAuthError) as error:  # ValueError: not of Beam's places
+        problems.append(Problem(where, f"cannot be looked up: {error}"))
+        return
+    if not match.metadata_list:
+        problems.append(Problem(where, "matches no file", "give a path or a glob"))
 
 
 def _subscription(settings: Settings, problems: list[Problem], deadline: float) -> str:

@@ -92,8 +92,8 @@ class Puller:
             self._condition.wait_for(
                 lambda: self._queue or self._error or resident.stopping.is_set(), wait
             )
-            if self._error is not None:
-                raise self._error
+            if error := self._error or self.leases.error:
+                raise error
             if resident.stopping.is_set():
                 return []
             batch: list[Pulled] = []

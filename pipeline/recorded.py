@@ -5,6 +5,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.io.textio import ReadAllFromText
 
+from pipeline import resident
 from schemas.message import Message
 from schemas.problem import Problem, ProblemsFound
 from schemas.recorded import from_line
@@ -39,5 +40,6 @@ def _parse(file: str, line: str) -> tuple[Message, ...]:
     try:
         return (from_line(line),)
     except ValueError as error:
-        start = f"line beginning {line[:80]!r}"
-        raise ProblemsFound([Problem(f"{file}, {start}", str(error), "mend the file")]) from error
+        where = f"{file}, line beginning {line[:80]!r}"
+        with resident.reporting():
+            raise ProblemsFound([Problem(where, str(error), "mend the file")]) from error

@@ -42,16 +42,27 @@ def resident(key: Hashable, make: Callable[[], T], close: Callable[[T], None] | 
         return found
 
 
+class BundleFailed(Exception):
+    """What ended a bundle, as text; the exception itself is `raised`."""
+
+
 @contextmanager
 def reporting() -> Iterator[None]:
-    """Keeps what ends the run: the engine hands on an exception of a bundle as text alone."""
+    """Keeps what ends the run: the engine hands on an exception of a bundle as text alone.
+
+    Beam makes a new exception of the old one's type and a text with the step's name. Not every
+    type can be made so, and ProblemsFound would take each letter of the text for a problem.
+
+    Raises:
+        BundleFailed: With the text of what was raised inside.
+    """
     global raised  # noqa: PLW0603
     try:
         yield
     except Exception as error:
         with _lock:
             raised = raised or error
-        raise
+        raise BundleFailed(f"{type(error).__name__}: {error}") from error
 
 
 def close_all() -> None:

@@ -84,4 +84,5 @@ def written_ids(dataset: str, tables: tuple[Table, ...], horizon: float) -> Seen
 
         return WrittenIds(recent, horizon)
 
-    return resident.resident(("written", dataset, horizon), make).get()
+    with resident.reporting():
+        return resident.resident(("written", dataset, horizon), make).get()

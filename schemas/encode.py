@@ -50,6 +50,8 @@ class Encoder:
         file = descriptor_pb2.FileDescriptorProto(
             name="row.proto", syntax="proto2", message_type=[self.descriptor]
         )
+        for field in file.message_type[0].field:
+            field.json_name = field.name  # else columns a_b and aB would both be aB, and refused
         pool = descriptor_pool.DescriptorPool()
         pool.Add(file)
         self._message: Any = message_factory.GetMessageClass(pool.FindMessageTypeByName("Row"))

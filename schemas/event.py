@@ -5,19 +5,18 @@
 - A manual issue: `ce-type` is `issues.manual.created`; data is a JSON object.
 - A flat message, of the older publisher: no `ce-` attributes; data is a JSON object of the four
   strings `issue_id`, `source`, `created_at`, `payload`.
-
 - A row that came back as a dead letter (`schemas.restored`): `dead_letter_data` is `row`.
 
 Everything else raises, and becomes a dead letter: never a half-read row.
 """
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from schemas import firestore
+from schemas.exact_json import NoJsonObject, kind_of, parse_object
 from schemas.failure import DATA, DATA_ROW
 from schemas.firestore import InvalidEventData, InvalidValue, Json
 from schemas.message import (
@@ -31,7 +30,7 @@ from schemas.message import (
     issue_id_of_document,
     issue_id_of_manual,
 )
-from schemas.times import parse_rfc3339
+from schemas.times import MAX_MICROS, MIN_MICROS, parse_rfc3339
 
 MANUAL_SOURCE = "manual-api"
 FIRESTORE_SOURCE = "firestore-eventarc"
@@ -48,8 +47,6 @@ _FIRESTORE_TYPES = {
 _DOCUMENT_NAME = re.compile(
     r"projects/[^/]+/databases/[^/]+/documents/((?:[^/]+/[^/]+/)*([^/]+)/([^/]+))", re.DOTALL
 )
-# https://cloud.google.com/bigquery/quotas: JSON can be nested at most 500 levels deep.
-MAX_JSON_DEPTH = 500
 
 
 class Undecodable(Exception):
@@ -125,6 +122,13 @@ class Event:
     auth_id: str | None = None
     flat: Mapping[str, str] | None = None
 
+    def __reduce__(self) -> tuple[Callable[[Message], "Event | RestoredRow"], tuple[Message]]:
+        """Pickles as its message, which says all: pickle's recursion ends before JSON's 500 levels.
+
+        Beam pickles elements even where it need not, to sample their size.
+        """
+        return decode_message, (self.message,)
+
 
 @dataclass(frozen=True, slots=True)
 class RestoredRow:
@@ -181,6 +185,11 @@ def _firestore(message: Message, type_: str, kind: str) -> Event:
             f"old_value is of another document: {old.name[:500]!r}, not {name[:500]!r}"
         )
     update_time = _micros(current, "update_time")
+    if kind == "written" and old is None and _changed_since_created(current):
+        raise InvalidDocument(
+            "the document's update_time is later than its create_time, so it was there before, "
+            "yet old_value is not in the event: the data were cut short"
+        )
     try:
         fields = None if operation == DELETE else firestore.fields_to_json(current.fields)
         old_fields = None if old is None else firestore.fields_to_json(old.fields)
@@ -228,11 +237,29 @@ def _operation(kind: str, new: Any, old: Any) -> str:
     return CREATE if kind == "created" else UPDATE
 
 
+def _changed_since_created(document: Any) -> bool:
+    """Whether the document is older than its last change.
+
+    `update_time` "is initially set to the create_time" (google-events, data.proto). It tells a
+    creation from an update that was cut off between its two sides, where the protobuf is whole.
+    """
+    if not (document.HasField("create_time") and document.HasField("update_time")):
+        return False
+    created, updated = document.create_time, document.update_time
+    return bool((updated.seconds, updated.nanos) > (created.seconds, created.nanos))
+
+
 def _micros(document: Any, name: str) -> int | None:
     if not document.HasField(name):
         return None
     stamp = getattr(document, name)
-    return int(stamp.seconds * 1_000_000 + stamp.nanos // 1_000)
+    micros = int(stamp.seconds * 1_000_000 + stamp.nanos // 1_000)
+    if not (0 <= stamp.nanos < 1_000_000_000 and MIN_MICROS <= micros <= MAX_MICROS):
+        raise InvalidDocument(
+            f"{name}: {stamp.seconds} seconds and {stamp.nanos} nanos are outside the years 1 to "
+            "9999"
+        )
+    return micros
 
 
 def _created_at(message: Message, update_time: int | None) -> int | None:
@@ -242,12 +269,11 @@ def _created_at(message: Message, update_time: int | None) -> int | None:
             return parse_rfc3339(text)
         except ValueError as error:
             raise InvalidAttribute(f"{CE_TIME}: {error}") from error
-    return update_time or message.publish_time or None
+    return (message.publish_time or None) if update_time is None else update_time
 
 
 def _manual(message: Message) -> Event:
-    inexact: list[str] = []
-    fields = _json_object(message.data, inexact)
+    fields, inexact = _json_object(message.data)
     return Event(
         message=message,
         event_id=message.event_id,
@@ -263,7 +289,7 @@ def _manual(message: Message) -> Event:
 
 
 def _flat(message: Message) -> Event:
-    body = _json_object(message.data, [])
+    body, numbers = _json_object(message.data)
     if set(body) != set(FLAT_KEYS):
         missing = [key for key in FLAT_KEYS if key not in body]
         extra = sorted(key for key in body if key not in FLAT_KEYS)
@@ -272,13 +298,17 @@ def _flat(message: Message) -> Event:
             f"{', '.join(FLAT_KEYS)}; missing: {missing}, not known: {str(extra)[:300]}"
         )
     for key, value in body.items():
-        if not isinstance(value, str):
-            raise InvalidJson(f"$.{key}: a flat message's values are strings, not {_kind(value)}")
-    inexact: list[str] = []
+        if not isinstance(value, str) or key in numbers:
+            kind = "a number" if key in numbers else kind_of(value)
+            raise InvalidJson(f"$.{key}: a flat message's values are strings, not {kind}")
+    fields: dict[str, Json] | None
     try:
-        fields = _json_object(body["payload"].encode("utf-8"), inexact)
-    except InvalidJson:
-        fields = None  # the flat layout keeps the text; the structured one refuses it there
+        fields, inexact = _json_object(body["payload"].encode("utf-8"))
+    except (InvalidJson, NoData):
+        fields, inexact = (
+            None,
+            [],
+        )  # the flat layout keeps the text; the structured one refuses it there
     try:
         created_at: int | None = parse_rfc3339(body["created_at"])
     except ValueError:
@@ -298,109 +328,10 @@ def _flat(message: Message) -> Event:
     )
 
 
-def _json_object(data: bytes, inexact: list[str]) -> dict[str, Json]:
-    """Parses a JSON object exactly (RFC 8259); paths of numbers kept as text go to `inexact`."""
+def _json_object(data: bytes) -> tuple[dict[str, Json], list[str]]:
     if not data:
         raise NoData("the message is empty where a JSON object is expected")
     try:
-        parsed = json.loads(
-            data.decode("utf-8"),
-            parse_int=_Number,
-            parse_float=_Number,
-            parse_constant=_refuse_constant,
-            object_pairs_hook=_object,
-        )
-        if not isinstance(parsed, dict):
-            raise InvalidJson(f"the data are {_kind(parsed)}, where a JSON object is expected")
-        return {name: _plain(value, (name,), inexact) for name, value in parsed.items()}
-    except UnicodeDecodeError as error:
-        raise InvalidJson(
-            f"the data are not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}"
-        ) from error
-    except RecursionError as error:
-        raise InvalidJson(f"nested more than {MAX_JSON_DEPTH} levels deep") from error
-    except ValueError as error:
-        raise InvalidJson(f"the data are no JSON object: {error}") from error
-
-
-class _Number(str):
-    """A number's literal text, kept apart from strings until its value is known to be exact."""
-
-    __slots__ = ()
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice[:200]!r} stands twice in one object")
-    return found
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")
-
-
-def _plain(value: Any, path: tuple[str, ...], inexact: list[str]) -> Json:
-    if isinstance(value, _Number):
-        return _number(value, path, inexact)
-    if isinstance(value, str):
-        _check_text(value, path)
-        return value
-    if len(path) > MAX_JSON_DEPTH:
-        raise InvalidJson(f"nested more than {MAX_JSON_DEPTH} levels deep")
-    if isinstance(value, dict):
-        _check_text("".join(value), path)
-        return {name: _plain(item, (*path, name), inexact) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item, (*path, f"[{i}]"), inexact) for i, item in enumerate(value)]
-    return value
-
-
-def _check_text(text: str, path: tuple[str, ...]) -> None:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InvalidJson(
-            f"{firestore.field_path(path)}: half of a surrogate pair at character {error.start}"
-        ) from error
-
-
-def _number(text: _Number, path: tuple[str, ...], inexact: list[str]) -> Json:
-    """A number as BigQuery's JSON keeps it, or its text where that would round or refuse it.
-
-    BigQuery: an integer within INT64 or UINT64, or a number that goes through FLOAT64 and back
-    (its page on PARSE_JSON, wide_number_mode 'exact').
-    """
-    if "." not in text and "e" not in text and "E" not in text:
-        number = int(text) if len(text) <= 20 else None
-        if number is not None and -(2**63) <= number < 2**64:
-            return number or (-0.0 if text.startswith("-") else 0)
-    else:
-        double = float(text)
-        if abs(double) < float("inf") and _same_number(text, repr(double)):
-            return double
-    inexact.append(firestore.field_path(path))
-    return str(text)
-
-
-def _same_number(left: str, right: str) -> bool:
-    return _scientific(left) == _scientific(right)
-
-
-def _scientific(text: str) -> tuple[bool, str, int]:
-    """Sign, significant digits and the exponent of the last one; linear in the text's length."""
-    mantissa, _, exponent = text.lower().partition("e")
-    whole, _, fraction = mantissa.lstrip("+-").partition(".")
-    digits = (whole + fraction).lstrip("0")
-    stripped = digits.rstrip("0")
-    power = int(exponent or 0) - len(fraction) + len(digits) - len(stripped)
-    return text.startswith("-"), stripped, power if stripped else 0
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, _Number):
-        return "a number"
-    kinds = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
-    return kinds.get(type(value), "null")
+        return parse_object(data)
+    except NoJsonObject as error:
+        raise InvalidJson(str(error)) from error

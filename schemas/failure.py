@@ -74,7 +74,8 @@ def dead_letter(failure: Failure, *, time: int, job: str) -> DeadLetter:
     What does not fit Pub/Sub's limits is shed in this order, and named in `dead_letter_note`:
     original attributes that Pub/Sub would refuse one by one; then, while there are too many or
     they are too large, our optional ones (job, time, reason), then the original ones, longest
-    value first. The data are never cut.
+    value first. The data are never cut. A letter that cannot be published all the same, since its
+    data alone are too large, keeps every attribute, for it is parked whole.
 
     Args:
         failure: What failed.
@@ -87,7 +88,7 @@ def dead_letter(failure: Failure, *, time: int, job: str) -> DeadLetter:
         name: value for name, value in message.attributes.items() if not _refused(name, value)
     }
     shed = [name for name in message.attributes if name not in attributes]
-    attributes |= {
+    ours = {
         EVENT_ID: cut(message.event_id),
         DEDUP_ID: f"{cut(message.event_id, MAX_VALUE_BYTES - 12)}:{attempt}",
         STAGE: failure.stage,
@@ -97,6 +98,7 @@ def dead_letter(failure: Failure, *, time: int, job: str) -> DeadLetter:
         JOB: cut(job),
         ATTEMPT: str(attempt),
     }
+    attributes |= ours
     original = [name for name in attributes if name not in _NEEDED and name not in _OPTIONAL]
     original.sort(key=lambda name: (len(attributes[name]), name))
     sheddable = [*original, *reversed(_OPTIONAL)]
@@ -109,6 +111,8 @@ def dead_letter(failure: Failure, *, time: int, job: str) -> DeadLetter:
         name = sheddable.pop()
         del attributes[name]
         shed.append(name)
+    if problems:
+        attributes = {**message.attributes, **ours}
     return DeadLetter(message.data, attributes, "; ".join(map(str, problems)))
 
 

@@ -22,8 +22,9 @@ as plain protobuf (upb): its proto-plus wrappers are a hundred times slower.
 
 import base64
 import binascii
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import google.events.cloud.firestore_v1 as firestore_events
@@ -41,7 +42,12 @@ Json = Any
 
 _BYTES_START = frozenset(b"\x0a\x12\x1a")  # the tags of value, old_value and update_mask
 _SIMPLE_SEGMENT = re.compile(r"[A-Za-z_][A-Za-z_0-9]*", re.ASCII)
+# protobuf's JSON takes both alphabets, padded or not.
+_JSON_BYTES = re.compile(r"[A-Za-z0-9+/_-]*={0,2}", re.ASCII)
 _FINITE_LIMIT = float("inf")
+
+Segment = str | int
+"""A step of a path: a field's name, or an element's index in an array."""
 
 
 class InvalidEventData(Exception):
@@ -77,7 +83,8 @@ def parse_event_data(data: bytes, content_type: str) -> Any:
         event = DocumentEventData.FromString(data)
     except DecodeError as error:
         raise InvalidEventData(f"data is no whole protobuf DocumentEventData: {error}") from error
-    for name, part in (("data", event), ("value", event.value), ("old_value", event.old_value)):
+    for name in ("data", "value", "old_value", "update_mask"):
+        part = event if name == "data" else getattr(event, name)
         if unknown := UnknownFieldSet(part):
             raise InvalidEventData(
                 f"{name} has field number {unknown[0].field_number}, which no DocumentEventData has"
@@ -87,9 +94,36 @@ def parse_event_data(data: bytes, content_type: str) -> Any:
 
 def _parse_json(data: bytes) -> Any:
     try:
-        return json_format.Parse(data, DocumentEventData())
-    except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+        document = json.loads(data.decode("utf-8"), object_pairs_hook=_json_object)
+        if not isinstance(document, dict):
+            raise InvalidEventData("data is JSON, yet no object, so no DocumentEventData")
+        return json_format.ParseDict(document, DocumentEventData())
+    except (json_format.ParseError, ValueError, RecursionError) as error:
         raise InvalidEventData(f"data is no JSON DocumentEventData: {error}") from error
+
+
+def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuses what protobuf's own parser takes and half reads: keys twice, bytes of no base64."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"the key {repeated_key(pairs)[:200]!r} stands twice in one object")
+    for key in ("bytesValue", "bytes_value"):
+        text = found.get(key)  # a field of that name holds an object, never a string
+        if isinstance(text, str) and (
+            not _JSON_BYTES.fullmatch(text) or len(text.rstrip("=")) % 4 == 1
+        ):
+            raise ValueError(f"{key} {text[:80]!r} is not base64")
+    return found
+
+
+def repeated_key(pairs: list[tuple[str, Any]]) -> str:
+    """The first key that comes a second time; in linear time, since input chooses the length."""
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            return name
+        seen.add(name)
+    raise ValueError("no key comes twice")
 
 
 def fields_to_json(fields: Mapping[str, Any]) -> dict[str, Json]:
@@ -106,7 +140,7 @@ def fields_to_json(fields: Mapping[str, Any]) -> dict[str, Json]:
         raise InvalidValue(_explain(fields, ()) or str(error)) from error
 
 
-def _explain(fields: Mapping[str, Any], path: tuple[str, ...]) -> str:
+def _explain(fields: Mapping[Any, Any], path: tuple[Segment, ...]) -> str:
     """Walks again, slowly, to say where the value stands that could not be read."""
     for name, value in fields.items():
         here = (*path, name)
@@ -114,8 +148,7 @@ def _explain(fields: Mapping[str, Any], path: tuple[str, ...]) -> str:
         if kind == "map_value":
             found = _explain(value.map_value.fields, here)
         elif kind == "array_value":
-            items = {f"[{i}]": item for i, item in enumerate(value.array_value.values)}
-            found = _explain(items, here)
+            found = _explain(dict(enumerate(value.array_value.values)), here)
         elif kind is None:
             found = f"{field_path(here)}: a value without a type that this version knows"
         else:
@@ -152,14 +185,20 @@ def _array(value: Any) -> Json:
 
 def _map(value: Any) -> Json:
     fields = value.map_value.fields
+    if _is_vector(fields):
+        return _array(fields["value"])
+    return {name: _GETTERS[item.WhichOneof("value_type")](item) for name, item in fields.items()}
+
+
+def _is_vector(fields: Mapping[str, Any]) -> bool:
     # Look before reaching: indexing a protobuf map of messages adds the missing key.
-    if (
+    return (
         len(fields) == 2
         and "__type__" in fields
+        and "value" in fields
         and fields["__type__"].string_value == "__vector__"
-    ):
-        return _array(fields["value"]) if "value" in fields else []
-    return {name: _GETTERS[item.WhichOneof("value_type")](item) for name, item in fields.items()}
+        and fields["value"].HasField("array_value")
+    )
 
 
 _GETTERS: dict[str, Callable[[Any], Json]] = {
@@ -180,7 +219,7 @@ _GETTERS: dict[str, Callable[[Any], Json]] = {
 def changed_paths(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Leaf paths that differ between two documents' protobuf fields, sorted, Firestore-quoted.
 
-    Maps are compared field by field; everything else, arrays too, as a whole.
+    Maps are compared field by field; everything else, arrays and vectors too, as a whole.
     """
     return sorted(field_path(path) for path in _differences(old, new, ()))
 
@@ -197,7 +236,7 @@ def _differences(
         before, after = old[name], new[name]
         if before == after:
             continue
-        if before.HasField("map_value") and after.HasField("map_value"):
+        if _is_plain_map(before) and _is_plain_map(after):
             found += _differences(before.map_value.fields, after.map_value.fields, here)
         # NaN is unequal to itself; its bytes are not.
         elif before.SerializeToString(deterministic=True) != after.SerializeToString(
@@ -207,12 +246,19 @@ def _differences(
     return found
 
 
-def field_path(segments: tuple[str, ...]) -> str:
-    r"""Joins segments as Firestore writes a field path: odd ones in backticks, `\` escapes."""
+def _is_plain_map(value: Any) -> bool:
+    return value.HasField("map_value") and not _is_vector(value.map_value.fields)
+
+
+def field_path(segments: Sequence[Segment]) -> str:
+    r"""Joins segments as Firestore writes a field path: odd names in backticks, `\` escapes.
+
+    An index stands in brackets, `labels[1]`: not Firestore's, whose paths end at an array.
+    """
     text = ""
     for segment in segments:
-        if segment.startswith("["):
-            text += segment
+        if isinstance(segment, int):
+            text += f"[{segment}]"
             continue
         quoted = segment
         if not _SIMPLE_SEGMENT.fullmatch(segment):
@@ -246,5 +292,5 @@ def parse_field_path(text: str) -> tuple[str, ...]:
 
 
 _QUOTED_OR_SIMPLE = re.compile(
-    r"([A-Za-z_][A-Za-z_0-9]*)|`((?:[^`\\]|\\.)+)`", re.ASCII | re.DOTALL
+    r"([A-Za-z_][A-Za-z_0-9]*)|`((?:[^`\\]|\\.)*)`", re.ASCII | re.DOTALL
 )

@@ -145,6 +145,6 @@ def _repeated(value: Json, column: Column, errors: list[str]) -> list[Any]:
         try:
             found.append(fit(item))
         except ValueError:
-            errors.append(field_path((*column.path, f"[{i}]")))
+            errors.append(field_path((*column.path, i)))
             return []
     return found

@@ -33,24 +33,45 @@ def from_line(line: str) -> Message:
     Raises:
         ValueError: The line is not such a record; the sentence says what is wrong.
     """
-    record = json.loads(line)
+    try:
+        record = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("nested too deep for a recorded message") from error
     if not isinstance(record, dict):
         raise ValueError("a recorded message is one JSON object a line")  # noqa: TRY004
     if unknown := set(record) - {"data", "attributes", "messageId", "publishTime", "orderingKey"}:
         raise ValueError(f"unknown key {min(unknown)!r} in a recorded message")
-    attributes = record.get("attributes") or {}
+    attributes = record.get("attributes")
+    attributes = {} if attributes is None else attributes
     if not isinstance(attributes, dict) or not all(
         isinstance(value, str) for value in attributes.values()
     ):
         raise ValueError("attributes are a JSON object of strings")
+    for name, value in attributes.items():
+        if not (_is_unicode(name) and _is_unicode(value)):
+            raise ValueError(f"attribute {name[:64]!r} has half of a surrogate pair")
     try:
-        data = base64.b64decode(record.get("data") or "", validate=True)
-    except (binascii.Error, TypeError, ValueError) as error:
+        data = base64.b64decode(_text(record, "data"), validate=True)
+    except (binascii.Error, ValueError) as error:
         raise ValueError(f"data is not base64: {error}") from error
-    publish_time = record.get("publishTime")
+    publish_time = _text(record, "publishTime")
     return Message(
         data=data,
         attributes=attributes,
-        message_id=record.get("messageId") or "",
+        message_id=_text(record, "messageId"),
         publish_time=parse_rfc3339(publish_time) if publish_time else 0,
     )
+
+
+def _text(record: dict[str, Any], key: str) -> str:
+    value = record.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ValueError(f"{key} is a string, not {value!r}")  # noqa: TRY004 - see from_line
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether protobuf can carry the text; JSON can write halves of surrogate pairs."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)

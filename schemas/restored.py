@@ -11,9 +11,12 @@ from typing import Any
 
 from schemas.failure import DATA, DATA_ROW
 from schemas.message import DEDUP_ID, EVENT_ID, Message
-from schemas.table import Table, Type
+from schemas.table import Column, Table, Type
+from schemas.times import MAX_MICROS, MIN_MICROS
 
 _WORDS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+_INT64 = (-(2**63), 2**63 - 1)
+_JSON_TYPES = {Type.INT64: int, Type.TIMESTAMP: int, Type.BOOL: bool, Type.FLOAT64: float}
 
 
 def message_of_row(table: str, values: Mapping[str, Any]) -> Message:
@@ -44,13 +47,16 @@ def _to_json(value: Any) -> Any:
     return value
 
 
-def row_values(data: bytes, tables: Sequence[Table]) -> tuple[str, dict[str, Any]]:
-    """Reads a row back: the table's name, and a value for each of its columns.
+def row_values(data: bytes, tables: Sequence[Table]) -> tuple[Table, dict[str, Any]]:
+    """Reads a row back: its table, and a value for each of its columns.
 
     Raises:
         ValueError: The data are not such a row of one of the tables.
     """
-    document = json.loads(data)
+    try:
+        document = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
     if not isinstance(document, dict) or set(document) != {"table", "values"}:
         raise ValueError("a row letter is an object of `table` and `values`")
     name, given = document["table"], document["values"]
@@ -58,29 +64,51 @@ def row_values(data: bytes, tables: Sequence[Table]) -> tuple[str, dict[str, Any
     if table is None or not isinstance(given, dict):
         raise ValueError(f"no table of this job is called {name!r}, or `values` is no object")
     if unknown := sorted(set(given) - {column.name for column in table.columns}):
-        raise ValueError(f"table {name} has no column {unknown[0]!r}")
+        raise ValueError(f"table {table.name} has no column {unknown[0]!r}")
     values: dict[str, Any] = {}
     for column in table.columns:
-        value = given.get(column.name)
         try:
-            values[column.name] = (
-                [_from_json(item, column.type) for item in value or []]
-                if column.repeated
-                else None
-                if value is None
-                else _from_json(value, column.type)
-            )
-        except (TypeError, ValueError) as error:
+            values[column.name] = _column(given.get(column.name), column)
+        except ValueError as error:
             raise ValueError(f"$.values.{column.name}: {error}") from error
-    return name, values
+    return table, values
+
+
+def _column(value: Any, column: Column) -> Any:
+    if not column.repeated:
+        return None if value is None else _from_json(value, column.type)
+    if value is None:
+        return []
+    if type(value) is not list:
+        raise ValueError(f"a list is expected, not {value!r:.80}")
+    return [_from_json(item, column.type) for item in value]
 
 
 def _from_json(value: Any, type_: Type) -> Any:
-    if type_ is Type.BYTES:
-        return base64.b64decode(value, validate=True)
-    if type_ is Type.FLOAT64:
-        return _WORDS[value] if isinstance(value, str) and value in _WORDS else float(value)
-    expected: type = {Type.INT64: int, Type.TIMESTAMP: int, Type.BOOL: bool}.get(type_, str)
-    if type(value) is not expected:
-        raise ValueError(f"{value!r} is no {type_}")
+    """The value, where a row could hold it: a stranger's letter must not reach a sink."""
+    kind = type(value)
+    if type_ is Type.FLOAT64 and (kind is float or (kind is str and value in _WORDS)):
+        return _WORDS.get(value, value)
+    if kind is not _JSON_TYPES.get(type_, str):
+        raise ValueError(f"{value!r:.80} is no {type_}")
+    if kind is int:
+        low, high = (MIN_MICROS, MAX_MICROS) if type_ is Type.TIMESTAMP else _INT64
+        if not low <= value <= high:
+            raise ValueError(f"{value!r:.80} is outside the range of {type_}")
+    elif kind is str:
+        value.encode()  # half of a surrogate pair is a UnicodeEncodeError, so a ValueError
+        if type_ is Type.BYTES:
+            return base64.b64decode(value, validate=True)
+        if type_ is Type.JSON:
+            _check_json(value)
     return value
+
+
+def _check_json(text: str) -> None:
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is not JSON")
+
+    try:
+        json.loads(text, parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error

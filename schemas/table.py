@@ -113,6 +113,7 @@ _FLAT = (
     Column("payload", Type.STRING, description="The fields as JSON text."),
 )
 LAYOUTS = ("structured", "flat")
+VIEW_KINDS = ("latest", "changes", "daily")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,13 @@ class Table:
     def declared(self) -> tuple[Column, ...]:
         """The columns that the file declares by path."""
         return tuple(column for column in self.columns if column.path)
+
+
+def view_names(table: Table) -> dict[str, str]:
+    """The name of each view of a table, and its kind; empty without a `view_prefix`."""
+    if not table.view_prefix:
+        return {}
+    return {f"{table.view_prefix}_{kind}": kind for kind in VIEW_KINDS}
 
 
 def shipped() -> tuple[Table, ...]:
@@ -181,9 +189,12 @@ def _together(tables: Sequence[Table]) -> list[Problem]:
     taken: dict[str, str] = {}
     claims = [(f"table {table.name}", table) for table in tables]
     for label, table in claims:
-        for key in (f"table {table.name}", *(f"collection {name}" for name in table.collections)):
+        # Views and tables share a dataset's names.
+        names = [table.name, *view_names(table)]
+        keys = [f"name {name}" for name in names] + [f"collection {c}" for c in table.collections]
+        for key in keys:
             if key in taken:
-                problems.append(Problem(label, f"{key} is already taken by {taken[key]}"))
+                problems.append(Problem(label, f"the {key} is already taken by {taken[key]}"))
             taken.setdefault(key, label)
     defaults = [table.name for table in tables if table.default]
     if len(defaults) != 1:
@@ -205,7 +216,7 @@ def parse_table(text: str, where: str) -> Table:
     """
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-02-30
         raise ProblemsFound([Problem(where, f"not YAML: {error}")]) from error
     reader = _Reader(where)
     table = reader.table(document)

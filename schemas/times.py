@@ -63,6 +63,8 @@ def format_rfc3339(seconds: int, nanos: int = 0) -> str:
     """
     if not 0 <= nanos < 1_000_000_000:
         raise ValueError(f"{nanos} nanos are not within a second")
+    if not MIN_MICROS <= seconds * 1_000_000 <= MAX_MICROS:
+        raise ValueError(f"{seconds} seconds since 1970 lie outside the years 1 to 9999")
     days, rest = divmod(seconds, 86_400)
     day = date.fromordinal(_EPOCH_DAY + days)
     text = (

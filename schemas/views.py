@@ -2,9 +2,7 @@
 
 from importlib import resources
 
-from schemas.table import Table
-
-_KINDS = ("latest", "changes", "daily")
+from schemas.table import Table, view_names
 
 
 def view_queries(table: Table, dataset: str) -> dict[str, str]:
@@ -14,13 +12,9 @@ def view_queries(table: Table, dataset: str) -> dict[str, str]:
         table: A table of the structured layout.
         dataset: `project.dataset`, which goes into the queries.
     """
-    if not table.view_prefix:
-        return {}
     folder = resources.files("schemas") / "sql"
     source = f"{dataset}.{table.name}"
     return {
-        f"{table.view_prefix}_{kind}": (folder / f"{kind}.sql")
-        .read_text("utf-8")
-        .replace("{source}", source)
-        for kind in _KINDS
+        name: (folder / f"{kind}.sql").read_text("utf-8").replace("{source}", source)
+        for name, kind in view_names(table).items()
     }

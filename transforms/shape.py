@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.metrics import Metrics
 
 from schemas.event import Event, RestoredRow
 from schemas.row import Row, Shaper, Unshapeable
@@ -36,14 +37,18 @@ class ShapeRows(beam.PTransform):
 
 
 class _Shape:
-    """The pure function with its clock; pickles with the tables alone."""
+    """The pure function with its clock and its counter; pickles with the tables alone."""
 
     def __init__(self, tables: tuple[Table, ...]) -> None:
         self._tables = tables
         self._shaper = Shaper(tables)
+        self._type_errors = Metrics.counter("shape", "type_errors")
 
     def __reduce__(self) -> tuple[type["_Shape"], tuple[tuple[Table, ...]]]:
         return type(self), (self._tables,)
 
     def __call__(self, event: Event | RestoredRow) -> Row:
-        return self._shaper.shape(event, now_micros())
+        row = self._shaper.shape(event, now_micros())
+        if row.values.get("type_errors"):
+            self._type_errors.inc()
+        return row

@@ -1,0 +1,159 @@
+"""A JSON object read exactly, as BigQuery's JSON would keep it: the body of a manual issue.
+
+`json.loads` alone would round numbers, take NaN and let the last of two equal keys win. Here a
+number that BigQuery's JSON would refuse or round stays as its text, and its path is told; what it
+would refuse otherwise (depth, halves of surrogate pairs) is refused.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from schemas.firestore import Json, Segment, field_path, repeated_key
+from schemas.json_text import MAX_JSON_DEPTH
+
+# A double's shortest text has at most 24 characters; far above it a literal is no exact double that
+# anyone means, and Python reads integers of 4,300 digits at the most.
+_LONGEST_NUMBER = 1_000
+
+
+class NoJsonObject(ValueError):
+    """The text is no JSON object that can be kept; the sentence names the place."""
+
+
+def parse_object(data: bytes) -> tuple[dict[str, Json], list[str]]:
+    """Reads the bytes of a JSON object (RFC 8259).
+
+    Returns:
+        The object, and the paths of the numbers that are kept as text, in Firestore's quoting.
+
+    Raises:
+        NoJsonObject: Anything else.
+    """
+    inexact: list[str] = []
+    try:
+        parsed = json.loads(
+            data.decode("utf-8"),
+            parse_int=_Number,
+            parse_float=_Number,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_object,
+        )
+    except UnicodeDecodeError as error:
+        raise NoJsonObject(
+            f"the data are not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}"
+        ) from error
+    except RecursionError as error:
+        raise NoJsonObject(f"nested more than {MAX_JSON_DEPTH} levels deep") from error
+    except ValueError as error:
+        raise NoJsonObject(f"the data are no JSON object: {error}") from error
+    if not isinstance(parsed, dict):
+        raise NoJsonObject(f"the data are {kind_of(parsed)}, where a JSON object is expected")
+    _settle(parsed, inexact)
+    return parsed, inexact
+
+
+class _Number(str):
+    """A number's literal text, kept apart from strings until its value is known to be exact."""
+
+    __slots__ = ()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = repeated_key(pairs)
+        raise ValueError(f"the key {twice[:200]!r} stands twice in one object")
+    return found
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _settle(document: dict[str, Any], inexact: list[str]) -> None:
+    """Puts values for number literals, in place, and refuses what BigQuery's JSON would.
+
+    A loop, since Python's own recursion ends near BigQuery's 500 levels.
+    """
+    path: list[Segment] = []
+    stack: list[tuple[Any, Iterator[tuple[Any, Any]]]] = [(document, iter(document.items()))]
+    while stack:
+        container, items = stack[-1]
+        for segment, value in items:
+            if isinstance(segment, str):
+                _check_text(segment, path, "a key with ")
+            if isinstance(value, (dict, list)):
+                if len(stack) == MAX_JSON_DEPTH:
+                    raise NoJsonObject(f"nested more than {MAX_JSON_DEPTH} levels deep")
+                path.append(segment)
+                inner = value.items() if isinstance(value, dict) else enumerate(value)
+                stack.append((value, iter(inner)))
+                break
+            container[segment] = _leaf(value, path, segment, inexact)
+        else:
+            stack.pop()
+            if path:
+                path.pop()
+
+
+def _leaf(value: Any, path: Sequence[Segment], segment: Segment, inexact: list[str]) -> Json:
+    if isinstance(value, _Number):
+        number = _number(value)
+        if number is not None:
+            return number
+        inexact.append(field_path((*path, segment)))
+        return str(value)
+    if isinstance(value, str) and not value.isascii():
+        _check_text(value, (*path, segment))
+    return value
+
+
+def _check_text(text: str, path: Sequence[Segment], what: str = "") -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise NoJsonObject(
+            f"{field_path(path) or '$'}: {what}half of a surrogate pair at character {error.start}"
+        ) from error
+
+
+def _number(text: _Number) -> Json:
+    """A number as BigQuery's JSON keeps it, or None where that would round or refuse it.
+
+    BigQuery: an integer within INT64 or UINT64, or a number that goes through FLOAT64 and back
+    (its page on PARSE_JSON, wide_number_mode 'exact').
+    """
+    if len(text) > _LONGEST_NUMBER:
+        return None
+    if "." not in text and "e" not in text and "E" not in text:
+        number = int(text)
+        if -(2**63) <= number < 2**64:
+            return number or (-0.0 if text.startswith("-") else 0)
+    else:
+        double = float(text)
+        if abs(double) < float("inf") and _same_number(text, repr(double)):
+            return double
+    return None
+
+
+def _same_number(left: str, right: str) -> bool:
+    return _scientific(left) == _scientific(right)
+
+
+def _scientific(text: str) -> tuple[bool, str, int]:
+    """Sign, significant digits and the exponent of the last one; linear in the text's length."""
+    mantissa, _, exponent = text.lower().partition("e")
+    whole, _, fraction = mantissa.lstrip("+-").partition(".")
+    digits = (whole + fraction).lstrip("0")
+    stripped = digits.rstrip("0")
+    power = int(exponent or 0) - len(fraction) + len(digits) - len(stripped)
+    return text.startswith("-"), stripped, power if stripped else 0
+
+
+def kind_of(value: Any) -> str:
+    """What a JSON value is, in words."""
+    if isinstance(value, _Number) or type(value) in (int, float):
+        return "a number"
+    kinds = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
+    return kinds.get(type(value), "null")

@@ -1,0 +1,196 @@
+"""Before a start: what would lose data is refused, every reason at once, within a deadline."""
+
+from types import SimpleNamespace
+
+import pytest
+from google.api_core import exceptions
+from google.cloud import bigquery
+
+from pipeline import preflight as module
+from pipeline.options import parse
+from pipeline.preflight import preflight
+from schemas import live
+from schemas.apply import bigquery_schema
+
+TOPIC = "projects/demo-project/topics/issues"
+DEAD = "projects/demo-project/topics/issues-dead-letter"
+SUBSCRIPTION = "projects/demo-project/subscriptions/issues-pipeline-sub"
+AWAY = exceptions.ServiceUnavailable("connection refused")
+
+
+class Cloud:
+    """Pub/Sub and BigQuery, as they answer the three questions; an exception is raised."""
+
+    def __init__(self, tables):
+        self.topic = TOPIC
+        self.dead_topic = SimpleNamespace(name=DEAD)
+        self.subscriptions = ["projects/demo-project/subscriptions/dead"]
+        self.schemas = {
+            f"demo-project.issues_ds.{table.name}": bigquery_schema(table.columns)
+            for table in tables
+        }
+        self.asked = []
+
+    def get_subscription(self, *, subscription, timeout, retry):
+        assert subscription == SUBSCRIPTION
+        return SimpleNamespace(topic=self._answer(self.topic, timeout, retry))
+
+    def list_topic_subscriptions(self, *, topic, timeout, retry):
+        self.asked.append(topic)
+        return iter(self._answer(self.subscriptions, timeout, retry))
+
+    def get_topic(self, *, topic, timeout, retry):
+        assert topic == DEAD
+        return self._answer(self.dead_topic, timeout, retry)
+
+    def get_table(self, name, timeout, retry):
+        self.asked.append(name)
+        missing = exceptions.NotFound("no such table")
+        schema = self._answer(self.schemas.get(name, missing), timeout, retry)
+        return SimpleNamespace(schema=schema)
+
+    @staticmethod
+    def _answer(answer, timeout, retry):
+        assert 0 < timeout <= 5
+        assert retry is None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def settings():
+    return parse(["--project=demo-project"], lambda: "")
+
+
+@pytest.fixture
+def cloud(settings, monkeypatch):
+    made = Cloud(settings.tables)
+    monkeypatch.setattr(live, "subscriber_client", lambda: made)
+    monkeypatch.setattr(live, "publisher_client", lambda: made)
+    monkeypatch.setattr(live, "bigquery_client", lambda project: made)
+    return made
+
+
+def told(settings, **options):
+    return [str(problem) for problem in preflight(settings, **options)]
+
+
+def test_all_is_well(cloud, settings):
+    """With everything in place nothing is said."""
+    assert told(settings) == []
+    assert cloud.asked == [DEAD, "demo-project.issues_ds.issues_stream"]
+
+
+def test_everything_is_missing(cloud, settings):
+    """Each thing that is missing is told at once, with what to do."""
+    cloud.topic = cloud.subscriptions = exceptions.NotFound("gone")
+    cloud.schemas.clear()
+    assert told(settings) == [
+        f"--input_subscription {SUBSCRIPTION}: is not there (create it on the issues topic "
+        "before the publisher starts: a topic without a subscription discards what comes)",
+        f"--dead_letter_topic {DEAD}: is not there (create it, with a subscription)",
+        "table demo-project.issues_ds.issues_stream: is not there "
+        "(create it from its table file)",
+    ]
+
+
+def test_dead_letters_that_nobody_would_keep(cloud, settings):
+    """A topic without a subscription discards every letter: refused."""
+    cloud.subscriptions = []
+    assert told(settings) == [
+        f"--dead_letter_topic {DEAD}: has no subscription: it would discard every letter "
+        "(create one)"
+    ]
+
+
+def test_a_dead_letter_topic_that_is_missing_on_the_emulator(cloud, settings):
+    """The emulator lists no subscription of a missing topic, and no error: told apart all the same."""
+    cloud.subscriptions = []
+    cloud.dead_topic = exceptions.NotFound("no topic")
+    assert told(settings) == [
+        f"--dead_letter_topic {DEAD}: is not there (create it, with a subscription)"
+    ]
+
+
+def test_dead_letters_into_the_input(cloud, settings):
+    """Dead letters into the topic that is read would go round for ever: refused."""
+    cloud.topic = DEAD
+    assert told(settings) == [
+        f"--dead_letter_topic {DEAD}: is the topic that the job reads "
+        "(give the dead letters their own)"
+    ]
+
+
+def test_columns_that_are_missing_or_different(cloud, settings):
+    """Each column that the table lacks or has otherwise is named."""
+    name = "demo-project.issues_ds.issues_stream"
+    fields = [field for field in cloud.schemas[name] if field.name not in ("votes", "auth_id")]
+    fields = [
+        bigquery.SchemaField("title", "INTEGER") if field.name == "title" else field
+        for field in fields
+    ]
+    cloud.schemas[name] = fields
+    assert told(settings) == [
+        "table issues_stream, column title: is INT64 NULLABLE in BigQuery and STRING NULLABLE in "
+        "its file (BigQuery cannot change it in place: give the column a new `name` in the file)",
+        f"table {name}: lacks columns: votes, auth_id (apply its table file)",
+    ]
+
+
+def test_access_denied(cloud, settings):
+    """What may not be asked is a problem too, since the job may not do its work."""
+    cloud.topic = exceptions.PermissionDenied("not you")
+    assert told(settings) == [
+        f"--input_subscription {SUBSCRIPTION}: may not be read: not you "
+        "(grant the job's account access)"
+    ]
+
+
+def test_a_service_that_is_away_does_not_hinder_the_start(cloud, settings, caplog, monkeypatch):
+    """What does not answer within the patience is logged: the job itself waits for it."""
+    cloud.topic = cloud.subscriptions = AWAY
+    cloud.schemas["demo-project.issues_ds.issues_stream"] = AWAY
+    monkeypatch.setattr(module, "_PAUSE", 0.01)
+    assert told(settings, patience=0.05) == []
+    assert [record.getMessage() for record in caplog.records] == [
+        f"not checked, since it does not answer: {where}: 503 connection refused"
+        for where in (
+            f"--input_subscription {SUBSCRIPTION}",
+            f"--dead_letter_topic {DEAD}",
+            "table demo-project.issues_ds.issues_stream",
+        )
+    ]
+
+
+def test_a_service_that_comes_back(cloud, settings, monkeypatch):
+    """A question that met an outage is asked again within the patience."""
+    answers = [AWAY, AWAY, []]
+    monkeypatch.setattr(module, "_PAUSE", 0.001)
+    monkeypatch.setattr(
+        cloud, "list_topic_subscriptions", lambda **_: iter(cloud._answer(answers.pop(0), 1, None))
+    )
+    assert told(settings) == [
+        f"--dead_letter_topic {DEAD}: has no subscription: it would discard every letter "
+        "(create one)"
+    ]
+
+
+def test_files_are_looked_for(cloud, tmp_path):
+    """A pattern that matches no file is refused: Beam would read nothing and all seem well."""
+    (tmp_path / "a.jsonl").write_text("")
+    found = parse(["--project=demo-project", f"--input_files={tmp_path}/*.jsonl"], lambda: "")
+    assert told(found) == []
+    pattern = f"{tmp_path}/*.json"
+    missing = parse(["--project=demo-project", f"--input_files={pattern}"], lambda: "")
+    assert told(missing) == [
+        f"--input_files {pattern}: matches no file (give a path or a glob)"
+    ]
+
+
+def test_a_place_of_files_that_is_unknown(cloud):
+    """A scheme that Beam cannot read is told as a problem, not as a traceback."""
+    settings = parse(["--project=demo-project", "--input_files=nowhere://b/f"], lambda: "")
+    [problem] = preflight(settings)
+    assert problem.where == "--input_files nowhere://b/f"
+    assert problem.what.startswith("cannot be looked up: Unable to get filesystem")

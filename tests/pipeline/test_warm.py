@@ -1,0 +1,193 @@
+"""The duplicate cache knows what the tables hold: at the start, and once more a lease later."""
+
+import pytest
+from google.api_core import exceptions
+
+from pipeline import resident, warm
+from pipeline.leases import LEASE_SECONDS
+from pipeline.lookups import Lookups
+from pipeline.warm import MOST_IDS, WrittenIds, seen_ids, written_ids
+from schemas import live
+from schemas.apply import apply
+from schemas.problem import ProblemsFound
+from schemas.row import DAY
+from schemas.table import parse_tables, shipped
+from schemas.times import format_micros, now_micros
+from tests.pipeline.fakes import Clock
+from transforms.deduplicate import SeenIds
+
+PROJECT = "demo-project"
+DEADLINE = 20
+
+
+class Tables:
+    """What the tables answer to each question; keeps what was asked."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = []
+
+    def __call__(self, since):
+        self.asked.append(since)
+        return self.answers.pop(0)
+
+
+def knows(seen, *ids):
+    return [SeenIds.key(id_) in seen for id_ in ids]
+
+
+def test_warmed_at_the_start():
+    """The ids of the last horizon are known before the first message comes."""
+    tables = Tables(["a", "b"])
+    before = now_micros()
+    written = WrittenIds(tables, 3_600, Clock())
+    assert knows(written.get(), "a", "b", "c") == [True, True, False]
+    [since] = tables.asked
+    assert 0 <= since - (before - 3_600_000_000) < 5_000_000
+
+
+def test_warmed_once_more_when_old_leases_have_run_out():
+    """What the process before wrote in its last moment is seen a lease later, and only then."""
+    clock = Clock()
+    tables = Tables(["a"], ["a", "late"])
+    written = WrittenIds(tables, 3_600, clock)
+    clock.advance(LEASE_SECONDS - 0.1)
+    assert knows(written.get(), "a", "late") == [True, False]
+    clock.advance(0.1)
+    assert knows(written.get(), "a", "late") == [True, True]
+    clock.advance(10 * LEASE_SECONDS)
+    written.get()
+    assert len(tables.asked) == 2
+    assert tables.asked[0] == tables.asked[1]
+
+
+def test_forgotten_after_the_horizon():
+    """Ids older than the horizon give their memory back, as new ones come."""
+    clock = Clock()
+    written = WrittenIds(Tables(["a"], ["b"]), 60, clock)
+    clock.advance(61)
+    assert knows(written.get(), "a", "b") == [False, True]
+
+
+def test_one_cache_a_process():
+    """Stretches share the cache of a horizon."""
+    assert seen_ids(60.0) is seen_ids(60.0)
+    assert seen_ids(60.0) is not seen_ids(61.0)
+
+
+def test_an_outage_at_the_start_is_told(monkeypatch):
+    """What ends the warming is kept for the launcher, as it was raised."""
+
+    def fail(project):
+        raise exceptions.PermissionDenied("no")
+
+    monkeypatch.setattr(live, "bigquery_client", fail)
+    with pytest.raises(resident.BundleFailed):
+        written_ids(f"{PROJECT}.ds", shipped(), 60.0)
+    assert isinstance(resident.raised, exceptions.PermissionDenied)
+
+
+def test_flat_tables_are_not_asked(monkeypatch):
+    """A flat table has no ids: it is left out, and alone it asks nothing."""
+    monkeypatch.setattr(live, "bigquery_client", lambda project: None)
+    flat = parse_tables([("f", "table: f\nlayout: flat\ndefault: true")])
+    assert len(written_ids(f"{PROJECT}.ds", flat, 60.0)) == 0
+
+
+class Recording:
+    """A BigQuery client that keeps the queries that pass through it."""
+
+    def __init__(self, client):
+        self._client = client
+        self.queries = []
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def query(self, text, job_config, **options):
+        sent = job_config.to_api_repr()["query"]["queryParameters"]
+        parameters = {each["name"]: each["parameterValue"].get("value") for each in sent}
+        self.queries.append((text, parameters))
+        return self._client.query(text, job_config=job_config, **options)
+
+
+@pytest.fixture
+def client(bigquery):
+    return Recording(live.bigquery_client(PROJECT))
+
+
+@pytest.fixture
+def lookups(client, request):
+    """A table with three rows: of now, of an hour ago, and of long ago."""
+    dataset = request.node.name
+    tables = shipped()
+    apply(client._client, dataset, tables, deadline=DEADLINE)
+    now = now_micros()
+    ages = {"now": 0, "hour": 3_600_000_000, "old": 50 * DAY}
+    values = ", ".join(
+        f"('{name}', TIMESTAMP '{format_micros(now - age)}', "
+        f"TIMESTAMP '{format_micros(now - age)}')"
+        for name, age in ages.items()
+    )
+    insert = f"INSERT INTO {dataset}.issues_stream (event_id, created_at, ingest_time) VALUES "
+    job = client._client.query(insert + values, timeout=DEADLINE, retry=None, job_retry=None)
+    job.result(timeout=DEADLINE, retry=None, job_retry=None)
+    return Lookups(client, f"{PROJECT}.{dataset}", tables[0])
+
+
+def test_recent_ids_on_a_real_table(lookups, client):
+    """The newest ids since a time come first, from their partitions only, and so many at most."""
+    now = now_micros()
+    assert lookups.recent(now - 60_000_000, 10) == ["now"]
+    assert lookups.recent(now - 2 * 3_600_000_000, 10) == ["now", "hour"]
+    assert lookups.recent(now - 2 * 3_600_000_000, 1) == ["now"]
+    # An event far older than any that could be delivered again is not looked for.
+    assert lookups.recent(now - 60 * DAY, 10) == ["now", "hour", "old"]
+    for text, parameters in client.queries:
+        assert "WHERE ingest_time >= @since AND created_at >= @day ORDER BY ingest_time DESC" in text
+        assert set(parameters) == {"since", "day"}
+
+
+def test_the_day_that_bounds_the_partitions(client, lookups):
+    """Partitions are bounded by 40 days before the horizon: longer than a message can be kept."""
+    since = now_micros()
+    lookups.recent(since, 10)
+    _, parameters = client.queries[-1]
+    assert parameters["since"] == format_micros(since)
+    assert parameters["day"] == format_micros(since - 40 * DAY)
+
+
+def test_a_table_that_is_as_declared(lookups):
+    """A refusal by a table that has every column is mere lateness."""
+    lookups.check_present()
+
+
+def test_a_table_that_is_missing(client):
+    """A table that is not there is a problem with its full name."""
+    missing = Lookups(client, f"{PROJECT}.nowhere", shipped()[0])
+    with pytest.raises(ProblemsFound, match=r"demo-project\.nowhere\.issues_stream: is not there"):
+        missing.check_present()
+
+
+def test_asking_rides_out_an_outage(lookups, client, no_waiting):
+    """A question that meets an outage is asked again."""
+    query = client._client.query
+    failures = [exceptions.ServiceUnavailable("away"), ConnectionError("refused")]
+
+    def failing(*args, **options):
+        if failures:
+            raise failures.pop()
+        return query(*args, **options)
+
+    client._client.query = failing
+    assert lookups.recent(now_micros() - 60_000_000, 10) == ["now"]
+    assert len(no_waiting.waits) == 2
+
+
+def test_written_ids_of_a_real_table(bigquery, lookups):
+    """The process's view is warmed from the table, once for all stretches."""
+    dataset = lookups._full.rpartition(".")[0]
+    seen = written_ids(dataset, shipped(), 60.0)
+    assert knows(seen, "now", "hour") == [True, False]
+    assert written_ids(dataset, shipped(), 60.0) is seen
+    assert MOST_IDS == warm.MOST_IDS
