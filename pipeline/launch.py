@@ -4,12 +4,14 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 
 import apache_beam as beam
 import google.auth
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import CrossLanguageOptions, PipelineOptions
+from apache_beam.utils.subprocess_server import JavaJarServer
 from google.auth.exceptions import DefaultCredentialsError
 
 from pipeline import resident
@@ -89,22 +91,33 @@ def run_here(settings: Settings, engine: Engine) -> int:
 
 def run_stretch(settings: Settings, engine: Engine) -> list[object]:
     """Runs the pipeline once, to the end of the stretch; returns its counters."""
-    flags = [*engine.beam_flags(settings), *settings.beam_args]
-    pipeline = beam.Pipeline(runner=engine.beam_runner(), options=PipelineOptions(flags))
-    build(pipeline, settings, engine)
-    result = pipeline.run()
-    result.wait_until_finish()
-    counters: list[object] = result.metrics().query()["counters"]
-    return counters
+    with built(settings, engine) as pipeline:
+        result = pipeline.run()
+        result.wait_until_finish()
+        counters: list[object] = result.metrics().query()["counters"]
+        return counters
 
 
 def _submit(settings: Settings, engine: Engine) -> int:
-    flags = [*engine.beam_flags(settings), *settings.beam_args]
-    pipeline = beam.Pipeline(runner=engine.beam_runner(), options=PipelineOptions(flags))
-    build(pipeline, settings, engine)
-    result = pipeline.run()
+    with built(settings, engine) as pipeline:
+        result = pipeline.run()
     _log.info("submitted job %s", result.job_id())
     return DONE
+
+
+@contextmanager
+def built(settings: Settings, engine: Engine) -> Iterator[beam.Pipeline]:
+    """The pipeline, ready to run, with the services that its Java steps need until it has run.
+
+    What Beam sets up in `with beam.Pipeline()` and nowhere else: without it `--beam_services` is
+    not heeded. That form itself would wait for a submitted job, and hides its result.
+    """
+    options = PipelineOptions([*engine.beam_flags(settings), *settings.beam_args])
+    services = options.view_as(CrossLanguageOptions).beam_services
+    with JavaJarServer.beam_services(services), JavaJarServer.cache_subprocesses():
+        pipeline = beam.Pipeline(runner=engine.beam_runner(), options=options)
+        build(pipeline, settings, engine)
+        yield pipeline
 
 
 def _explain(error: Exception) -> int:

@@ -177,9 +177,9 @@ scalars: st.SearchStrategy[Any] = st.one_of(
         lambda v: Value(geo_point_value={"latitude": v[0], "longitude": v[1]})
     ),
 )
-vectors = st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=4).map(
-    lambda numbers: vector(*numbers)
-)
+vectors: st.SearchStrategy[Any] = st.lists(
+    st.floats(allow_nan=False, allow_infinity=False), max_size=4
+).map(lambda numbers: vector(*numbers))
 
 
 def vector(*numbers: float) -> Any:
@@ -207,7 +207,9 @@ def _map(items: dict[str, Any]) -> Any:
     return made
 
 
-_arrays = st.deferred(lambda: st.lists(values, max_size=3).map(_array))
-_maps = st.deferred(lambda: st.dictionaries(names, values, max_size=3).map(_map))
-fields = st.dictionaries(names, values, max_size=4)
+_arrays: st.SearchStrategy[Any] = st.deferred(lambda: st.lists(values, max_size=3).map(_array))
+_maps: st.SearchStrategy[Any] = st.deferred(
+    lambda: st.dictionaries(names, values, max_size=3).map(_map)
+)
+fields: st.SearchStrategy[dict[str, Any]] = st.dictionaries(names, values, max_size=4)
 """A document's fields: names to Firestore values as protobuf."""

@@ -144,9 +144,7 @@ class Subscriber:
                 raise self.ack_errors.popleft()
             self.acked += ack_ids
 
-    def modify_ack_deadline(
-        self, *, subscription, ack_ids, ack_deadline_seconds, timeout, retry
-    ):
+    def modify_ack_deadline(self, *, subscription, ack_ids, ack_deadline_seconds, timeout, retry):
         self._called(timeout, retry)
         with self._lock:
             self.extended.append((list(ack_ids), ack_deadline_seconds))
@@ -281,27 +279,39 @@ class StorageWrite:
                 raise _ended(grpc.StatusCode.NOT_FOUND, _Code.STREAM_NOT_FOUND)
             if stream.table not in self.tables:
                 raise _ended(grpc.StatusCode.NOT_FOUND, _Code.TABLE_NOT_FOUND)
-            if AppendRowsRequest.pb(request).ByteSize() > _REQUEST_LIMIT:
-                return refusal(grpc.StatusCode.INVALID_ARGUMENT, message="MessageSize is too large")
-            if stream.finalized:
-                return refusal(grpc.StatusCode.INVALID_ARGUMENT, _Code.STREAM_FINALIZED)
-            if request.offset < stream.row_count:
-                return refusal(grpc.StatusCode.ALREADY_EXISTS, _Code.OFFSET_ALREADY_EXISTS)
-            if request.offset > stream.row_count:
-                return refusal(grpc.StatusCode.OUT_OF_RANGE, _Code.OFFSET_OUT_OF_RANGE)
-            if self.lacks & {field.name for field in schema.field}:
-                return refusal(
-                    grpc.StatusCode.INVALID_ARGUMENT, _Code.SCHEMA_MISMATCH_EXTRA_FIELDS
-                )
             serialized = request.proto_rows.rows.serialized_rows
             decoded = [self._encoder.decode(data) for data in serialized]
-            if named := [i for i, row in enumerate(decoded) if not _is_json(row["payload"])]:
-                return refusal(grpc.StatusCode.INVALID_ARGUMENT, rows=named)
-            if any(row["auth_type"] == "unnamed" for row in decoded):
-                return refusal(grpc.StatusCode.INVALID_ARGUMENT, message="something will not do")
+            refused = self._refused(request, schema, stream) or _refused_rows(decoded)
+            if refused:
+                return refused
             self.tables[stream.table] += decoded
             stream.row_count += len(decoded)
             return AppendRowsResponse(append_result={"offset": stream.row_count - len(decoded)})
+
+    def _refused(self, request, schema, stream):
+        """Why the stream does not take the request, whatever its rows; None when it does."""
+        invalid = grpc.StatusCode.INVALID_ARGUMENT
+        if AppendRowsRequest.pb(request).ByteSize() > _REQUEST_LIMIT:
+            return refusal(invalid, message="MessageSize is too large")
+        if stream.finalized:
+            return refusal(invalid, _Code.STREAM_FINALIZED)
+        if request.offset < stream.row_count:
+            return refusal(grpc.StatusCode.ALREADY_EXISTS, _Code.OFFSET_ALREADY_EXISTS)
+        if request.offset > stream.row_count:
+            return refusal(grpc.StatusCode.OUT_OF_RANGE, _Code.OFFSET_OUT_OF_RANGE)
+        if self.lacks & {field.name for field in schema.field}:
+            return refusal(invalid, _Code.SCHEMA_MISMATCH_EXTRA_FIELDS)
+        return None
+
+
+def _refused_rows(decoded):
+    """Why rows are refused for their content: those that are no JSON are named."""
+    invalid = grpc.StatusCode.INVALID_ARGUMENT
+    if named := [i for i, row in enumerate(decoded) if not _is_json(row["payload"])]:
+        return refusal(invalid, rows=named)
+    if any(row["auth_type"] == "unnamed" for row in decoded):
+        return refusal(invalid, message="something will not do")
+    return None
 
 
 class _AppendCall:

@@ -1,4 +1,4 @@
-"""The native sink: the contract on a service in memory, and what only that one can be told to do."""
+"""The native sink: the contract on a service in memory, and what only that one can be told."""
 
 import logging
 
@@ -99,7 +99,11 @@ def test_bad_rows_of_both_kinds(stage):
 def test_late(stage, code, ends_call, no_waiting):
     """A table or column that BigQuery has and Storage Write does not know yet is waited for."""
     error = (
-        RpcError(grpc.StatusCode.NOT_FOUND, "late", refusal(grpc.StatusCode.NOT_FOUND, code).error.details)
+        RpcError(
+            grpc.StatusCode.NOT_FOUND,
+            "late",
+            refusal(grpc.StatusCode.NOT_FOUND, code).error.details,
+        )
         if ends_call
         else None
     )
@@ -236,7 +240,10 @@ def test_no_answer_in_time(no_waiting):
     stage = MemoryStage()
     stage.faults.appends.append("silence")
     stream = stage.faults.create_write_stream(
-        parent=FULL, write_stream=append_stream.WriteStream(type_="COMMITTED"), timeout=1, retry=None
+        parent=FULL,
+        write_stream=append_stream.WriteStream(type_="COMMITTED"),
+        timeout=1,
+        retry=None,
     )
     opened = connection.Connection(stage.faults, stream.name)
     with pytest.raises(exceptions.DeadlineExceeded):

@@ -125,9 +125,7 @@ def test_mixed_input_is_accounted_for():
 def test_each_poison_has_its_error():
     """What is wrong with each poisonous message of the recording is named, by stage."""
     _, failures, _ = run(MIXED)
-    named = {
-        name_of(failure.message): (failure.stage, failure.error) for failure in failures
-    }
+    named = {name_of(failure.message): (failure.stage, failure.error) for failure in failures}
     assert named == {
         "poison-0": ("decode", "InvalidDocument"),
         "poison-1": ("decode", "InvalidDocument"),

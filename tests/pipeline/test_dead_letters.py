@@ -88,9 +88,7 @@ def test_a_refused_letter_is_parked_and_the_others_go_through(tmp_path):
     failures = [failure(b"%d" % n) for n in range(9)]
     failures[4] = failure(b"bad", event_id="the-bad-one")
     counters = run(publisher, failures, tmp_path)
-    assert [letter for letter, _ in publisher.published] == [
-        b"%d" % n for n in range(9) if n != 4
-    ]
+    assert [letter for letter, _ in publisher.published] == [b"%d" % n for n in range(9) if n != 4]
     [parked] = tmp_path.iterdir()
     assert from_line(parked.read_text()).data == b"bad"
     assert (counters["dead_letters.published"], counters["dead_letters.parked"]) == (8, 1)
@@ -183,7 +181,7 @@ def test_a_topic_that_takes_nothing_ends_the_job(tmp_path, error):
     """A missing topic or right is a problem that names it; no letter is parked or dropped."""
     publisher = Publisher()
     publisher.errors.append(error)
-    with pytest.raises(Exception, match="is not there|takes no message"):
+    with pytest.raises(Exception, match="takes no message"):
         run(publisher, [failure(b"1")], tmp_path)
     assert isinstance(resident.raised, ProblemsFound)
     [problem] = resident.raised.problems

@@ -8,7 +8,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
@@ -25,9 +24,8 @@ from pipeline.metrics import RunTotals
 from pipeline.options import parse
 from pipeline.outages import StoppedWaiting
 from schemas import live
-from schemas.message import Message
 from schemas.problem import Problem, ProblemsFound
-from schemas.recorded import from_line, to_line
+from schemas.recorded import from_line
 from tests.pipeline.test_build import FIRESTORE, CaptureFailures, CaptureRows, captured, deduplicate
 from tests.pipeline.test_read import FakePuller, stopping_after
 
@@ -63,9 +61,7 @@ def test_help_needs_no_credentials():
     """`--help` works on a fresh machine, and begins with what runs where."""
     ended = command("--help")
     assert ended.returncode == 0
-    assert ended.stdout.startswith(
-        "Runs the job on Dataflow; without --runner on this machine"
-    )
+    assert ended.stdout.startswith("Runs the job on Dataflow; without --runner on this machine")
     assert ended.stderr == ""
 
 
@@ -258,5 +254,3 @@ def test_totals_add_up():
     assert totals["beam", "else"] == totals["read", "bytes"] == 0
     assert totals.lines() == ["read.messages 5", "dead_letters.published 6"]
     assert set(metrics.ALL) > {("read", "messages"), ("dead_letters", "published")}
-
-

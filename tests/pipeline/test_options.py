@@ -92,15 +92,19 @@ def test_dataset_forms(given, full):
         (
             [PROJECT, "--input_topic=t"],
             [
-                "--input_topic: the job reads a subscription: a topic read misses what came "
-                "before (give --input_subscription)"
+                (
+                    "--input_topic: the job reads a subscription: a topic read misses what came "
+                    "before (give --input_subscription)"
+                )
             ],
         ),
         (
             [PROJECT, "--input_subscription=projects/demo-project/topics/t"],
             [
-                "--input_subscription: 'projects/demo-project/topics/t' is not of the form NAME "
-                "or projects/PROJECT/subscriptions/NAME"
+                (
+                    "--input_subscription: 'projects/demo-project/topics/t' is not of the form NAME "
+                    "or projects/PROJECT/subscriptions/NAME"
+                )
             ],
         ),
         (
@@ -119,27 +123,36 @@ def test_dataset_forms(given, full):
             [PROJECT, "--stop_when_idle=nan"],
             ["--stop_when_idle: nan s is not between 0.1 and 86400"],
         ),
-        ([PROJECT, "--sink=bigquery"], ["--sink bigquery: is no sink (choose native or storage_write)"]),
+        (
+            [PROJECT, "--sink=bigquery"],
+            ["--sink bigquery: is no sink (choose native or storage_write)"],
+        ),
         (
             [PROJECT, "--sink=storage_write"],
             [
-                "--sink storage_write: Beam's Java sink cannot stream on DirectRunner "
-                "(leave --sink out, or read recorded messages with --input_files)"
+                (
+                    "--sink storage_write: Beam's Java sink cannot stream on DirectRunner "
+                    "(leave --sink out, or read recorded messages with --input_files)"
+                )
             ],
         ),
         ([PROJECT, "--sink=storage_write", "--input_files=f"], []),
         (
             [PROJECT, "--direct_num_workers=4"],
             [
-                "--direct_num_workers: 4 workers read only part of a subscription "
-                "(leave it out; several processes can share a subscription)"
+                (
+                    "--direct_num_workers: 4 workers read only part of a subscription "
+                    "(leave it out; several processes can share a subscription)"
+                )
             ],
         ),
         (
             [PROJECT, "--direct_num_workers", "0"],
             [
-                "--direct_num_workers: 0 workers read only part of a subscription "
-                "(leave it out; several processes can share a subscription)"
+                (
+                    "--direct_num_workers: 0 workers read only part of a subscription "
+                    "(leave it out; several processes can share a subscription)"
+                )
             ],
         ),
         (
@@ -156,16 +169,20 @@ def test_dataset_forms(given, full):
         (
             [PROJECT, *DATAFLOW_FLAGS, "--sink=native", "--stop_when_idle=5"],
             [
-                "--sink native: writes twice when Dataflow retries a bundle "
-                "(leave --sink out: Beam's sink is exactly once there)",
+                (
+                    "--sink native: writes twice when Dataflow retries a bundle "
+                    "(leave --sink out: Beam's sink is exactly once there)"
+                ),
                 "--stop_when_idle: is DirectRunner's (drain the job on Dataflow instead)",
             ],
         ),
         (
             [PROJECT, *DATAFLOW_FLAGS, "--dataflow_service_options=streaming_mode_at_least_once"],
             [
-                "streaming_mode_at_least_once: doubles what this job promises to write once "
-                "(leave it out)"
+                (
+                    "streaming_mode_at_least_once: doubles what this job promises to write once "
+                    "(leave it out)"
+                )
             ],
         ),
         (
@@ -175,8 +192,10 @@ def test_dataset_forms(given, full):
         (
             [PROJECT, "--streming", "--dedup_horizn=70", "--zzzzzzzz"],
             [
-                "--dedup_horizn: is neither the job's flag nor Beam's "
-                "(did you mean --dedup_horizon?)",
+                (
+                    "--dedup_horizn: is neither the job's flag nor Beam's "
+                    "(did you mean --dedup_horizon?)"
+                ),
                 "--streming: is neither the job's flag nor Beam's (did you mean --streaming?)",
                 "--zzzzzzzz: is neither the job's flag nor Beam's (--help lists the job's own)",
             ],

@@ -87,11 +87,12 @@ def test_everything_is_missing(cloud, settings):
     cloud.topic = cloud.subscriptions = exceptions.NotFound("gone")
     cloud.schemas.clear()
     assert told(settings) == [
-        f"--input_subscription {SUBSCRIPTION}: is not there (create it on the issues topic "
-        "before the publisher starts: a topic without a subscription discards what comes)",
+        (
+            f"--input_subscription {SUBSCRIPTION}: is not there (create it on the issues topic "
+            "before the publisher starts: a topic without a subscription discards what comes)"
+        ),
         f"--dead_letter_topic {DEAD}: is not there (create it, with a subscription)",
-        "table demo-project.issues_ds.issues_stream: is not there "
-        "(create it from its table file)",
+        "table demo-project.issues_ds.issues_stream: is not there (create it from its table file)",
     ]
 
 
@@ -99,13 +100,15 @@ def test_dead_letters_that_nobody_would_keep(cloud, settings):
     """A topic without a subscription discards every letter: refused."""
     cloud.subscriptions = []
     assert told(settings) == [
-        f"--dead_letter_topic {DEAD}: has no subscription: it would discard every letter "
-        "(create one)"
+        (
+            f"--dead_letter_topic {DEAD}: has no subscription: it would discard every letter "
+            "(create one)"
+        )
     ]
 
 
 def test_a_dead_letter_topic_that_is_missing_on_the_emulator(cloud, settings):
-    """The emulator lists no subscription of a missing topic, and no error: told apart all the same."""
+    """The emulator lists no subscription of a missing topic, and no error: told apart too."""
     cloud.subscriptions = []
     cloud.dead_topic = exceptions.NotFound("no topic")
     assert told(settings) == [
@@ -117,8 +120,10 @@ def test_dead_letters_into_the_input(cloud, settings):
     """Dead letters into the topic that is read would go round for ever: refused."""
     cloud.topic = DEAD
     assert told(settings) == [
-        f"--dead_letter_topic {DEAD}: is the topic that the job reads "
-        "(give the dead letters their own)"
+        (
+            f"--dead_letter_topic {DEAD}: is the topic that the job reads "
+            "(give the dead letters their own)"
+        )
     ]
 
 
@@ -132,8 +137,10 @@ def test_columns_that_are_missing_or_different(cloud, settings):
     ]
     cloud.schemas[name] = fields
     assert told(settings) == [
-        "table issues_stream, column title: is INT64 NULLABLE in BigQuery and STRING NULLABLE in "
-        "its file (BigQuery cannot change it in place: give the column a new `name` in the file)",
+        (
+            "table issues_stream, column title: is INT64 NULLABLE in BigQuery and STRING NULLABLE in "
+            "its file (BigQuery cannot change it in place: give the column a new `name` in the file)"
+        ),
         f"table {name}: lacks columns: votes, auth_id (apply its table file)",
     ]
 
@@ -142,8 +149,10 @@ def test_access_denied(cloud, settings):
     """What may not be asked is a problem too, since the job may not do its work."""
     cloud.topic = exceptions.PermissionDenied("not you")
     assert told(settings) == [
-        f"--input_subscription {SUBSCRIPTION}: may not be read: not you "
-        "(grant the job's account access)"
+        (
+            f"--input_subscription {SUBSCRIPTION}: may not be read: not you "
+            "(grant the job's account access)"
+        )
     ]
 
 
@@ -171,8 +180,10 @@ def test_a_service_that_comes_back(cloud, settings, monkeypatch):
         cloud, "list_topic_subscriptions", lambda **_: iter(cloud._answer(answers.pop(0), 1, None))
     )
     assert told(settings) == [
-        f"--dead_letter_topic {DEAD}: has no subscription: it would discard every letter "
-        "(create one)"
+        (
+            f"--dead_letter_topic {DEAD}: has no subscription: it would discard every letter "
+            "(create one)"
+        )
     ]
 
 
@@ -183,9 +194,7 @@ def test_files_are_looked_for(cloud, tmp_path):
     assert told(found) == []
     pattern = f"{tmp_path}/*.json"
     missing = parse(["--project=demo-project", f"--input_files={pattern}"], lambda: "")
-    assert told(missing) == [
-        f"--input_files {pattern}: matches no file (give a path or a glob)"
-    ]
+    assert told(missing) == [f"--input_files {pattern}: matches no file (give a path or a glob)"]
 
 
 def test_a_place_of_files_that_is_unknown(cloud):

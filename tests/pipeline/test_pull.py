@@ -249,7 +249,7 @@ def test_stop_leaves_the_queue(puller, subscriber, until):
 def test_close_gives_back_what_was_not_taken(puller, subscriber, until, caplog):
     """Queued messages are released, pulls cancelled, the last acknowledgements sent first."""
     until(lambda: len(subscriber.pulls) == pull._PULLERS)
-    subscriber.pulls[0].answer([received(f"id-{n}") for n in range(1_000)] )
+    subscriber.pulls[0].answer([received(f"id-{n}") for n in range(1_000)])
     taken = puller.take(10)
     until(lambda: len(subscriber.pulls) == pull._PULLERS + 1)
     subscriber.pulls[1].answer([received("left")])

@@ -179,7 +179,11 @@ def test_an_error_of_the_pull_ends_the_run():
     with pytest.raises(Exception, match="no such subscription"):
         stretch(source)
     assert resident.raised is fault
-    assert source.events == ["take a", "written a", "ack a", ]
+    assert source.events == [
+        "take a",
+        "written a",
+        "ack a",
+    ]
 
 
 class Fail(beam.DoFn):
@@ -223,5 +227,3 @@ def test_the_process_has_one_puller(monkeypatch):
     resident.close_all()
     assert first._closed
     assert read.puller(SUBSCRIPTION) is not first
-
-

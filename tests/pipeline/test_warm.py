@@ -144,7 +144,9 @@ def test_recent_ids_on_a_real_table(lookups, client):
     # An event far older than any that could be delivered again is not looked for.
     assert lookups.recent(now - 60 * DAY, 10) == ["now", "hour", "old"]
     for text, parameters in client.queries:
-        assert "WHERE ingest_time >= @since AND created_at >= @day ORDER BY ingest_time DESC" in text
+        assert (
+            "WHERE ingest_time >= @since AND created_at >= @day ORDER BY ingest_time DESC" in text
+        )
         assert set(parameters) == {"since", "day"}
 
 
