@@ -24,7 +24,8 @@ Rules that a reader can predict:
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -103,20 +104,45 @@ FITS: Mapping[Type, Fit] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A declared column with all that is known before a document comes.
+
+    Args:
+        column: The column.
+        first: The first segment of its path.
+        rest: The other segments.
+        fit: By its type.
+    """
+
+    column: Column
+    first: str
+    rest: tuple[str, ...]
+    fit: Fit
+
+
+def slots(columns: Iterable[Column]) -> tuple[Slot, ...]:
+    """The slots of declared columns, for `flatten`."""
+    return tuple(
+        Slot(column, column.path[0], column.path[1:], FITS[column.type]) for column in columns
+    )
+
+
 def flatten(
-    fields: Mapping[str, Json], columns: Sequence[Column], values: dict[str, Any]
+    fields: Mapping[str, Json], declared: Sequence[Slot], values: dict[str, Any]
 ) -> list[str]:
     """Puts the declared columns' values into `values`; returns the paths that did not fit.
 
     Args:
         fields: A document's fields, or a manual body.
-        columns: The declared columns of a table.
+        declared: The slots of a table's declared columns.
         values: A row under construction; every column gets a value, None or [] if need be.
     """
     errors: list[str] = []
-    for column in columns:
-        value: Json = fields
-        for segment in column.path:
+    for slot in declared:
+        column = slot.column
+        value = fields.get(slot.first)
+        for segment in slot.rest:
             value = value.get(segment) if type(value) is dict else None
         if column.repeated:
             values[column.name] = _repeated(value, column, errors)
@@ -124,7 +150,7 @@ def flatten(
             values[column.name] = None
         else:
             try:
-                values[column.name] = FITS[column.type](value)
+                values[column.name] = slot.fit(value)
             except ValueError:
                 values[column.name] = None
                 errors.append(field_path(column.path))

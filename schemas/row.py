@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.event import DELETE, FLAT_KEYS, Event, RestoredRow
-from schemas.flatten import flatten, json_text
+from schemas.flatten import Slot, flatten, json_text, slots
 from schemas.message import Message
 from schemas.restored import row_values
 from schemas.table import Table
@@ -79,6 +79,7 @@ class Shaper:
         self._tables = tuple(tables)
         self._by_collection = {name: table for table in tables for name in table.collections}
         self._default = next(table for table in tables if table.default)
+        self._slots = {table.name: slots(table.declared) for table in tables}
         # Below so many bytes of data no row can be too large, so that few rows need measuring.
         self._surely_small = {
             table.name: MAX_ROW_BYTES // (_GROWTH * (1 + len(table.declared)) + _TEXT_COPIES)
@@ -100,7 +101,7 @@ class Shaper:
         table = self._default
         if event.collection is not None:
             table = self._by_collection.get(event.collection, table)
-        values = _LAYOUTS[table.layout](event, table, now)
+        values = _LAYOUTS[table.layout](event, self._slots[table.name], now)
         if len(event.message.data) > self._surely_small[table.name]:
             _check_size(values)
         return Row(table.name, values, event.message)
@@ -116,7 +117,7 @@ class Shaper:
         return Row(table.name, values, message)
 
 
-def _structured(event: Event, table: Table, now: int) -> dict[str, Any]:
+def _structured(event: Event, declared: Sequence[Slot], now: int) -> dict[str, Any]:
     if event.fields is None and event.operation != DELETE:
         raise InvalidPayload("$.payload: the flat message's payload is no JSON object")
     created_at = _time(event)
@@ -143,14 +144,14 @@ def _structured(event: Event, table: Table, now: int) -> dict[str, Any]:
         "ingest_time": now,
     }
     fields = event.old_fields if event.fields is None else event.fields
-    errors = flatten(fields or {}, table.declared, values)
+    errors = flatten(fields or {}, declared, values)
     if event.flat is not None and event.created_at is None:
         errors.append("created_at")
     values["type_errors"] = [*errors, *event.inexact]
     return values
 
 
-def _flat(event: Event, table: Table, now: int) -> dict[str, Any]:  # noqa: ARG001
+def _flat(event: Event, declared: Sequence[Slot], now: int) -> dict[str, Any]:  # noqa: ARG001
     if event.flat is not None:
         return {key: event.flat[key] for key in FLAT_KEYS}
     fields = event.old_fields if event.fields is None else event.fields
@@ -162,7 +163,7 @@ def _flat(event: Event, table: Table, now: int) -> dict[str, Any]:  # noqa: ARG0
     }
 
 
-_LAYOUTS: dict[str, Callable[[Event, Table, int], dict[str, Any]]] = {
+_LAYOUTS: dict[str, Callable[[Event, Sequence[Slot], int], dict[str, Any]]] = {
     "structured": _structured,
     "flat": _flat,
 }

@@ -6,7 +6,7 @@ bare dates), and `datetime` stops at microseconds, so the grammar is written out
 
 import re
 import time
-from datetime import date
+from datetime import datetime, timedelta
 
 # BigQuery: TIMESTAMP ranges from 0001-01-01 00:00:00 to 9999-12-31 23:59:59.999999 UTC
 # (Google's page "Data types"); microseconds since the Unix epoch.
@@ -14,10 +14,12 @@ MIN_MICROS = -62_135_596_800_000_000
 MAX_MICROS = 253_402_300_799_999_999
 
 _RFC3339 = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:([Zz])|([+-])(\d\d):(\d\d))",
+    r"(\d{4}-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):[0-5]\d):([0-5]\d|60)"
+    r"(?:\.(\d+))?(?:([Zz])|([+-])(\d\d):(\d\d))",
     re.ASCII,
 )
-_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC throughout; naive is faster
+_SECOND = timedelta(seconds=1)
 
 
 def now_micros() -> int:
@@ -36,18 +38,18 @@ def parse_rfc3339(text: str) -> int:
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError(f"{text[:64]!r} is not an RFC 3339 time such as 2026-01-31T12:00:00Z")
-    year, month, day_, hour, minute, second = (int(match[i]) for i in range(1, 7))
-    if hour > 23 or minute > 59 or second > 60:
-        raise ValueError(f"{text!r} is not a time of day")
-    days = date(year, month, day_).toordinal() - _EPOCH_DAY  # raises ValueError for 02-30
-    seconds = days * 86_400 + hour * 3_600 + minute * 60 + second
-    if match[9]:
-        offset_hour, offset_minute = int(match[10]), int(match[11])
+    stamp, second, fraction, sign = match[1], match[2], match[3], match[5]
+    # `fromisoformat` does the calendar; 24:00 and :60 are this module's own to judge.
+    leap = second == "60"
+    day = datetime.fromisoformat(f"{stamp.upper()}:{'59' if leap else second}")
+    seconds = (day - _EPOCH) // _SECOND + leap
+    if sign:
+        offset_hour, offset_minute = int(match[6]), int(match[7])
         if offset_hour > 23 or offset_minute > 59:
             raise ValueError(f"{text!r} has an impossible offset")
         offset = offset_hour * 3_600 + offset_minute * 60
-        seconds += -offset if match[9] == "+" else offset
-    micros = seconds * 1_000_000 + int((match[7] or "")[:6].ljust(6, "0"))
+        seconds += -offset if sign == "+" else offset
+    micros = seconds * 1_000_000 + (int(fraction[:6].ljust(6, "0")) if fraction else 0)
     if not MIN_MICROS <= micros <= MAX_MICROS:
         raise ValueError(f"{text!r} lies outside the years 1 to 9999 in UTC")
     return micros
@@ -65,12 +67,7 @@ def format_rfc3339(seconds: int, nanos: int = 0) -> str:
         raise ValueError(f"{nanos} nanos are not within a second")
     if not MIN_MICROS <= seconds * 1_000_000 <= MAX_MICROS:
         raise ValueError(f"{seconds} seconds since 1970 lie outside the years 1 to 9999")
-    days, rest = divmod(seconds, 86_400)
-    day = date.fromordinal(_EPOCH_DAY + days)
-    text = (
-        f"{day.year:04}-{day.month:02}-{day.day:02}"
-        f"T{rest // 3_600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
-    )
+    text = (_EPOCH + timedelta(seconds=seconds)).isoformat()
     return f"{text}.{nanos:09}".rstrip("0") + "Z" if nanos else f"{text}Z"
 
 

@@ -222,6 +222,7 @@ class StorageWrite:
     Attributes:
         tables: Rows by the table's full name; a table that is not there is missing.
         lacks: Columns that the service does not know.
+        names_at_once: How many bad rows of a request it names at the most; None for all.
         answers: What the service says to the next requests, in order, '' for yes: a callable that
             is given the stream's name and returns a response's error, or raises RpcError.
     """
@@ -231,6 +232,7 @@ class StorageWrite:
         self.lacks = set()
         self.answers = deque()
         self.creates = deque()
+        self.names_at_once = None
         self.transport = self
         self._encoder = encoder
         self._streams = {}
@@ -281,7 +283,8 @@ class StorageWrite:
                 raise _ended(grpc.StatusCode.NOT_FOUND, _Code.TABLE_NOT_FOUND)
             serialized = request.proto_rows.rows.serialized_rows
             decoded = [self._encoder.decode(data) for data in serialized]
-            refused = self._refused(request, schema, stream) or _refused_rows(decoded)
+            refused = self._refused(request, schema, stream)
+            refused = refused or _refused_rows(decoded, self.names_at_once)
             if refused:
                 return refused
             self.tables[stream.table] += decoded
@@ -304,11 +307,11 @@ class StorageWrite:
         return None
 
 
-def _refused_rows(decoded):
+def _refused_rows(decoded, names_at_once):
     """Why rows are refused for their content: those that are no JSON are named."""
     invalid = grpc.StatusCode.INVALID_ARGUMENT
     if named := [i for i, row in enumerate(decoded) if not _is_json(row["payload"])]:
-        return refusal(invalid, rows=named)
+        return refusal(invalid, rows=named[:names_at_once])
     if any(row["auth_type"] == "unnamed" for row in decoded):
         return refusal(invalid, message="something will not do")
     return None

@@ -109,8 +109,8 @@ def test_killed_while_rows_come(stage, until):
     done = []
 
     def append():
-        for start in range(0, len(names), 5):
-            done.append(writer.append(rows(*names[start : start + 5])))
+        parts = (names[start : start + 5] for start in range(0, len(names), 5))
+        done.extend(writer.append(rows(*part)) for part in parts)
 
     thread = threading.Thread(target=append)
     thread.start()

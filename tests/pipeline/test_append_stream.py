@@ -94,6 +94,25 @@ def test_bad_rows_of_both_kinds(stage):
     assert sorted(stage.ids()) == ["a", "b", "c"]
 
 
+def test_bad_rows_that_are_named_one_by_one(stage):
+    """Each refusal may name some of the bad rows only: places are those among the rows given."""
+    stage.service.names_at_once = 1
+    given = [bad_row("x"), row("a"), bad_row("y"), row("b"), bad_row("z")]
+    refused = stage.writer().append(given)
+    assert [each.index for each in refused] == [0, 2, 4]
+    assert sorted(stage.ids()) == ["a", "b"]
+
+
+def test_an_offset_that_is_taken_by_others(stage):
+    """ALREADY_EXISTS for rows that were never sent before does not pass for their being there."""
+    stage.service.answers.append(
+        lambda stream: refusal(grpc.StatusCode.ALREADY_EXISTS, Code.OFFSET_ALREADY_EXISTS)
+    )
+    assert stage.writer().append(rows("a", "b")) == []
+    assert sorted(stage.ids()) == ["a", "b"]
+    assert len(stage.faults.streams) == 2
+
+
 @pytest.mark.parametrize("code", [Code.TABLE_NOT_FOUND, Code.SCHEMA_MISMATCH_EXTRA_FIELDS])
 @pytest.mark.parametrize("ends_call", [True, False])
 def test_late(stage, code, ends_call, no_waiting):

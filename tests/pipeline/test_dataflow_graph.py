@@ -53,7 +53,7 @@ def graph(engine, *argv):
     services = f"--beam_services={json.dumps({SERVICE: str(JAR)})}"
     settings = parse([f"--runner={engine.runner}", *FLAGS, services, *argv], lambda: "")
     with pytest.MonkeyPatch.context() as patch:
-        # Beam asks the bucket whether it keeps deleted files: here for minutes, since none is there.
+        # Beam asks the bucket whether it keeps deleted files: for minutes, since there is none.
         patch.setattr(
             GoogleCloudOptions, "_warn_if_soft_delete_policy_enabled", lambda self, argument: None
         )

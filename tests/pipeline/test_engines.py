@@ -8,8 +8,7 @@ import pytest
 from apache_beam.io.gcp.pubsub import PubsubMessage
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.testing.test_pipeline import TestPipeline
-from apache_beam.testing.test_stream import TestStream
+from apache_beam.testing import test_pipeline, test_stream
 from apache_beam.testing.util import assert_that, equal_to
 from google import pubsub_v1
 
@@ -164,11 +163,11 @@ def test_the_longer_horizon_drops_repeats():
     first, second = Message(b"1", same), Message(b"2", same)
     plain = Message(b"3", {"ce-id": "1", "ce-source": "s"})
     stream = (
-        TestStream()
+        test_stream.TestStream()
         .add_elements([first, plain])
         .add_elements([second, plain])
         .advance_watermark_to_infinity()
     )
-    with TestPipeline(options=PipelineOptions(["--streaming"])) as pipeline:
+    with test_pipeline.TestPipeline(options=PipelineOptions(["--streaming"])) as pipeline:
         kept = pipeline | stream | DATAFLOW.deduplicate(settings("--dedup_horizon=3600"))
         assert_that(kept, equal_to([first, plain]))

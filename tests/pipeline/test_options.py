@@ -102,8 +102,8 @@ def test_dataset_forms(given, full):
             [PROJECT, "--input_subscription=projects/demo-project/topics/t"],
             [
                 (
-                    "--input_subscription: 'projects/demo-project/topics/t' is not of the form NAME "
-                    "or projects/PROJECT/subscriptions/NAME"
+                    "--input_subscription: 'projects/demo-project/topics/t' is not of the form "
+                    "NAME or projects/PROJECT/subscriptions/NAME"
                 )
             ],
         ),

@@ -138,8 +138,9 @@ def test_columns_that_are_missing_or_different(cloud, settings):
     cloud.schemas[name] = fields
     assert told(settings) == [
         (
-            "table issues_stream, column title: is INT64 NULLABLE in BigQuery and STRING NULLABLE in "
-            "its file (BigQuery cannot change it in place: give the column a new `name` in the file)"
+            "table issues_stream, column title: is INT64 NULLABLE in BigQuery and STRING NULLABLE "
+            "in its file (BigQuery cannot change it in place: give the column a new `name` in the "
+            "file)"
         ),
         f"table {name}: lacks columns: votes, auth_id (apply its table file)",
     ]

@@ -261,6 +261,7 @@ def test_close_gives_back_what_was_not_taken(puller, subscriber, until, caplog):
     assert open_pulls(subscriber) == []
     assert "waiting for" not in caplog.text  # a cancelled pull is no outage
     assert puller.waits == 0
+    assert puller.take(0.01) == []
 
 
 def test_close_says_what_could_not_be_acknowledged(puller, subscriber, until, caplog):

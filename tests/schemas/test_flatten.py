@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from schemas.firestore import fields_to_json
-from schemas.flatten import FITS, flatten, json_text
+from schemas.flatten import FITS, flatten, json_text, slots
 from schemas.table import Column, Type
 from schemas.times import MAX_MICROS, format_micros
 from tests.strategies import fields, int64, is_same, micros
@@ -75,7 +75,7 @@ NO_FIT = [
 def flat(value, kind, *, repeated=False, path=("f",)):
     column = Column("c", kind, repeated, path=path)
     values = {}
-    errors = flatten({"f": value}, [column], values)
+    errors = flatten({"f": value}, slots([column]), values)
     assert list(values) == ["c"]
     return values["c"], errors
 
@@ -146,7 +146,7 @@ def test_each_column_gets_its_value_and_each_fault_its_name():
         Column("whole", Type.JSON, path=("d",)),
     ]
     values = {"event_id": "E"}
-    assert flatten(document, columns, values) == ["a", "c[1]"]
+    assert flatten(document, slots(columns), values) == ["a", "c[1]"]
     assert values == {
         "event_id": "E", "a": None, "b": "x", "c": [], "d_e": True, "whole": '{"e":true}',
     }  # fmt: skip
@@ -183,7 +183,7 @@ def test_any_document_shapes_into_any_columns(document):
             for mode in ("", "r")
         ]
         found = {}
-        errors = flatten(values_of, columns, found)
+        errors = flatten(values_of, slots(columns), found)
         assert list(found) == [column.name for column in columns]
         for column in columns:
             value = found[column.name]
