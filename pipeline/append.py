@@ -1,11 +1,14 @@
 """WriteRows, the native sink: Storage Write appends with offsets, for an engine of one process.
 
-A bundle's rows are appended in `finish_bundle`, before the engine counts the bundle as done, so
-before the read acknowledges. A bundle that fails after its append is delivered again and dropped
-by the warmed duplicate cache: so exactly once within a process, at least once across a kill.
+A bundle's rows are sent some hundred at a time by a thread of the table's own, so that BigQuery
+works on them while the next ones are decoded. `finish_bundle` waits for all of them, before the
+engine counts the bundle as done, so before the read acknowledges. A bundle that fails after its
+append is delivered again and dropped by the warmed duplicate cache: so exactly once within a
+process, at least once across a kill.
 """
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
@@ -16,7 +19,7 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline import resident
-from pipeline.append_stream import MAX_REQUEST_BYTES, Encoded, TableWriter
+from pipeline.append_stream import MAX_REQUEST_BYTES, Encoded, Refused, TableWriter
 from schemas.encode import Encoder
 from schemas.failure import Failure
 from schemas.row import Row
@@ -24,6 +27,7 @@ from schemas.table import Table
 from transforms.attempt import FAILED
 
 ROWS = "rows"
+_ROWS_A_REQUEST = 500
 _ROW_OVERHEAD = 8  # tag and length of a row in the request
 _REQUEST_OVERHEAD = 20_000  # names, offset and the writer's schema
 
@@ -63,7 +67,7 @@ class _Append(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._batches: dict[str, _Batch] = {}
-        self._failures: list[Failure] = []
+        self._sent: list[tuple[_Batch, Future[list[Refused]]]] = []
 
     def process(self, row: Row) -> None:
         batch = self._batches.get(row.table)
@@ -72,31 +76,55 @@ class _Append(beam.DoFn):
         data = self._encoders[row.table].encode(row.values)
         size = len(data) + _ROW_OVERHEAD
         if batch.rows and batch.bytes + size > MAX_REQUEST_BYTES - _REQUEST_OVERHEAD:
-            self._flush(row.table, batch)
+            self._send(row.table, batch)
             batch = self._batches[row.table] = _Batch()
         batch.rows.append(row)
         batch.encoded.append(
             Encoded(data, row.values.get("event_id") or "", _partition(row.values))
         )
         batch.bytes += size
+        if len(batch.rows) >= _ROWS_A_REQUEST:
+            self._send(row.table, batch)
+            del self._batches[row.table]
 
     def finish_bundle(self) -> Iterable[TaggedOutput]:
         for table, batch in self._batches.items():
-            self._flush(table, batch)
-        for failure in self._failures:
+            self._send(table, batch)
+        try:
+            with resident.reporting():
+                failures = [
+                    failure
+                    for batch, outcome in self._sent
+                    for failure in self._outcome(batch, outcome.result())
+                ]
+        finally:
+            for _, outcome in self._sent:
+                outcome.cancel()  # of a bundle that failed, what has not begun never does
+        for table in self._tables:
+            self._count(table)
+        for failure in failures:
             value = WindowedValue(failure, MIN_TIMESTAMP, (GlobalWindow(),))
             yield TaggedOutput(FAILED, value)
 
-    def _flush(self, table: str, batch: "_Batch") -> None:
-        writer = table_writer(self._dataset, self._tables[table], self._encoders[table].descriptor)
-        writer.on_repeat, writer.on_open = self._waits.inc, self._streams.inc
-        with resident.reporting():
-            refused = writer.append(batch.encoded)
-        for row in refused:
-            message = batch.rows[row.index].message
-            self._failures.append(Failure(message, "write", row.error, row.reason))
+    def _send(self, table: str, batch: "_Batch") -> None:
+        sender = table_sender(self._dataset, self._tables[table], self._encoders[table].descriptor)
+        self._sent.append((batch, sender.send(batch.encoded)))
+
+    def _outcome(self, batch: "_Batch", refused: list[Refused]) -> list[Failure]:
         self._failed.inc(len(refused))
         self._written.inc(len(batch.rows) - len(refused))
+        return [
+            Failure(batch.rows[row.index].message, "write", row.error, row.reason)
+            for row in refused
+        ]
+
+    def _count(self, table: str) -> None:
+        """Counts here what the thread met, since Beam counts nothing outside of a bundle."""
+        sender = resident.existing(("sender", self._dataset, table))
+        if sender is not None:
+            key = (self._dataset, table)
+            self._waits.inc(resident.growth(("waits", *key), sender.waits))
+            self._streams.inc(resident.growth(("streams", *key), sender.streams))
 
 
 class _Batch:
@@ -113,21 +141,56 @@ def _partition(values: Any) -> int:
     return created_at if isinstance(created_at, int) else 0
 
 
+class Sender:
+    """A table's writer with a thread of its own; rows are written in the order they are sent.
+
+    Args:
+        writer: Not used by anyone else.
+    """
+
+    def __init__(self, writer: TableWriter) -> None:
+        self._writer = writer
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="append")
+        self.waits = 0
+        self.streams = 0
+        writer.on_repeat, writer.on_open = self._waited, self._opened
+
+    def send(self, rows: list[Encoded]) -> "Future[list[Refused]]":
+        """Begins to write rows; the future has the refused ones once the others are written."""
+        return self._thread.submit(self._writer.append, rows)
+
+    def close(self) -> None:
+        """Waits for what has begun, then closes the writer."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._writer.close()
+
+    def _waited(self) -> None:
+        self.waits += 1
+
+    def _opened(self) -> None:
+        self.streams += 1
+
+
+def table_sender(dataset: str, table: Table, descriptor: Any) -> Sender:
+    """The process's sender of a table, opened at the first call."""
+
+    def make() -> Sender:
+        return Sender(table_writer(dataset, table, descriptor))
+
+    return resident.resident(("sender", dataset, table.name), make, Sender.close)
+
+
 def table_writer(dataset: str, table: Table, descriptor: Any) -> TableWriter:
-    """The process's writer of a table, opened at the first call."""
+    """A writer of a table through clients of its own."""
+    from pipeline.lookups import Lookups  # noqa: PLC0415 - loads cloud clients
+    from schemas import live  # noqa: PLC0415
 
-    def make() -> TableWriter:
-        from pipeline.lookups import Lookups  # noqa: PLC0415 - loads cloud clients
-        from schemas import live  # noqa: PLC0415
-
-        project, _, name = dataset.partition(".")
-        lookups = Lookups(live.bigquery_client(project), dataset, table)
-        return TableWriter(
-            live.bigquery_write_client(),
-            f"projects/{project}/datasets/{name}/tables/{table.name}",
-            descriptor,
-            lag=lookups.check_present,
-            written=lookups.written if table.layout == "structured" else None,
-        )
-
-    return resident.resident(("writer", dataset, table.name), make, TableWriter.close)
+    project, _, name = dataset.partition(".")
+    lookups = Lookups(live.bigquery_client(project), dataset, table)
+    return TableWriter(
+        live.bigquery_write_client(),
+        f"projects/{project}/datasets/{name}/tables/{table.name}",
+        descriptor,
+        lag=lookups.check_present,
+        written=lookups.written if table.layout == "structured" else None,
+    )

@@ -155,6 +155,11 @@ def write_parked(folder: str, record: bytes) -> str:
         file.flush()
         os.fsync(file.fileno())
     partial.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)  # the rename, too, outlives a power cut
+    finally:
+        os.close(directory)
     return str(path)
 
 

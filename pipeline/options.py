@@ -20,7 +20,7 @@ from schemas.table import Table, parse_tables, shipped
 DESCRIPTION = "Runs the job on Dataflow; without --runner on this machine."
 
 _NAME = r"[A-Za-z][A-Za-z0-9\-_.~+%]{2,254}"  # of topics and subscriptions
-_PROJECT = r"(?:[a-z0-9.\-]+:)?[a-z][a-z0-9\-]{4,28}[a-z0-9]"
+_PROJECT = r"[a-z][a-z0-9\-]{4,28}[a-z0-9]"
 
 Check = Callable[[str], str]
 """From an option's text to what is wrong with it; '' when nothing is."""

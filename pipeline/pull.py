@@ -32,6 +32,7 @@ BUNDLE_BYTES = 8_000_000
 _PULLERS = 2
 _PULL_MESSAGES = 1_000
 _PULL_DEADLINE = 120.0
+_CONNECTED_SECONDS = 3.0
 
 _log = logging.getLogger(__name__)
 
@@ -66,11 +67,12 @@ class Puller:
         self._held_bytes = 0
         self._asked = 0
         self._mean_bytes = 2_000.0
-        self._calls: set[Any] = set()
+        self._calls: dict[Any, float] = {}
         self._error: Exception | None = None
         self._closed = False
         self._last_delivery = clock()
         self._away = True
+        self._failed_at = float("-inf")
         self.waits = 0
 
     def start(self) -> None:
@@ -112,8 +114,15 @@ class Puller:
         self._release(ids)
 
     def idle_seconds(self) -> float:
-        """Seconds since anything was delivered or held; 0 while Pub/Sub is away."""
+        """Seconds since anything was delivered or held; 0 while Pub/Sub is away.
+
+        A pull that has waited for some seconds without an error is taken for a connection: an
+        empty one is answered only after a minute or more.
+        """
         with self._condition:
+            known = self._clock() - _CONNECTED_SECONDS
+            if any(self._failed_at < since < known for since in self._calls.values()):
+                self._away = False
             if self._queue or self._held or self._away or self.leases.pending():
                 self._last_delivery = self._clock()
             return self._clock() - self._last_delivery
@@ -189,7 +198,7 @@ class Puller:
             metadata=[("x-goog-request-params", f"subscription={self._subscription}")],
         )
         with self._condition:
-            self._calls.add(call)
+            self._calls[call] = self._clock()
             if self._closed:
                 call.cancel()
         try:
@@ -200,7 +209,7 @@ class Puller:
             raise exceptions.from_grpc_error(error) from error
         finally:
             with self._condition:
-                self._calls.discard(call)
+                del self._calls[call]
 
     def _deliver(self, received: Any) -> None:
         batch = [_pulled(item) for item in received]
@@ -221,6 +230,7 @@ class Puller:
     def _wait(self, seconds: float) -> bool:
         with self._condition:
             self._away = True
+            self._failed_at = self._clock()
             return self._condition.wait_for(lambda: self._closed, seconds)
 
     def _repeated(self) -> None:

@@ -42,6 +42,12 @@ def resident(key: Hashable, make: Callable[[], T], close: Callable[[T], None] | 
         return found
 
 
+def existing(key: Hashable) -> Any:
+    """The process's thing of this key, or None where it was not made."""
+    with _lock:
+        return _things.get(key)
+
+
 class BundleFailed(Exception):
     """What ended a bundle, as text; the exception itself is `raised`."""
 

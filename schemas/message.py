@@ -55,10 +55,14 @@ class Message:
     def attribute(self, name: str) -> str:
         """The value of an attribute by its lower-case name, whatever case it came in; or ''."""
         value = self.attributes.get(name)
-        return self._lowered.get(name, "") if value is None else value
+        return self._respelled.get(name, "") if value is None else value
 
     @cached_property
-    def _lowered(self) -> dict[str, str]:
+    def _respelled(self) -> dict[str, str]:
+        """The attributes by lower-case names; empty when that is what they all have."""
+        names = "".join(self.attributes)
+        if names == names.lower():
+            return {}
         return {name.lower(): value for name, value in self.attributes.items()}
 
     @cached_property

@@ -49,6 +49,9 @@ class Writer:
         self.requests = []
         self.on_repeat = self.on_open = None
 
+    def close(self):
+        pass
+
     def append(self, rows):
         self.requests.append(list(rows))
         return [
@@ -99,6 +102,22 @@ def test_one_request_a_bundle(writers):
     assert Encoder(TABLES[0]).decode(request[0].data)["event_id"] == "1"
     assert failures == []
     assert counters["write", "rows"] == 2
+
+
+def test_rows_are_sent_while_others_come(writers, monkeypatch):
+    """Every so many rows a request goes out, in order; the last one with what is left."""
+    monkeypatch.setattr(append, "_ROWS_A_REQUEST", 4)
+    failures, counters = run(
+        [row("a", str(n), source="bad" if n == 5 else "good") for n in range(10)]
+    )
+    requests = writers[DATASET, "a"].requests
+    assert [[each.event_id for each in request] for request in requests] == [
+        ["0", "1", "2", "3"],
+        ["4", "5", "6", "7"],
+        ["8", "9"],
+    ]
+    assert [failure.message.data for failure in failures] == [b"original of 5"]
+    assert (counters["write", "rows"], counters["write", "failed"]) == (9, 1)
 
 
 def test_several_tables(writers):

@@ -188,10 +188,12 @@ def test_messages_are_leased_until_acknowledged(puller, subscriber, clock, until
 
 
 def test_idle_seconds(puller, subscriber, clock, until):
-    """Idle is: Pub/Sub answered, and nothing is queued, held or unacknowledged since then."""
-    clock.advance(100)
-    assert puller.idle_seconds() == 0  # no answer yet: who knows
+    """Idle is: Pub/Sub listens, and nothing is queued, held or unacknowledged since then."""
     until(lambda: subscriber.pulls)
+    clock.advance(2)
+    assert puller.idle_seconds() == 0  # no answer yet: who knows
+    clock.advance(100)
+    assert puller.idle_seconds() == 100  # a pull that waits so long found a server to wait at
     subscriber.pulls[0].answer([received("a")])
     batch = puller.take(10)
     clock.advance(100)
@@ -221,7 +223,7 @@ def test_not_idle_during_an_outage(puller, subscriber, clock, until):
     subscriber.pulls[1].fail(unavailable())
     until(lambda: puller._away)
     clock.advance(100)
-    assert puller.idle_seconds() == 0
+    assert puller.idle_seconds() == 0  # the other pull began before the failure
 
 
 def test_stop_wakes_take(puller, until):
