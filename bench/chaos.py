@@ -28,7 +28,7 @@ from local.resources import (
 )
 from local.stack import Stack
 from schemas import live
-from schemas.table import shipped
+from schemas.table_file import shipped
 
 OUTAGE_SECONDS = 10.0
 _SETTLE_SECONDS = 300.0

@@ -125,11 +125,11 @@ def _throughput(stack: Stack, client: bigquery.Client) -> dict[str, object]:
     load.publish(live.publisher_client(), topic, messages)
     since = now_micros()
     peak = _Job(stack, "--stop_when_idle", "5").wait()
-    ((rows, distinct, first, last),) = _ask(
-        client,
-        "SELECT COUNT(*), COUNT(DISTINCT event_id), MIN(ingest_time), MAX(ingest_time) "
-        f"FROM {DATASET}.issues_stream WHERE ingest_time > TIMESTAMP_MICROS({since})",  # noqa: S608
+    query = (
+        "SELECT COUNT(*), COUNT(DISTINCT event_id), MIN(ingest_time), MAX(ingest_time) "  # noqa: S608
+        f"FROM {DATASET}.issues_stream WHERE ingest_time > TIMESTAMP_MICROS({since})"
     )
+    ((rows, distinct, first, last),) = _ask(client, query)
     if (rows, distinct) != (BACKLOG, BACKLOG):
         raise RuntimeError(f"{BACKLOG} events were published, {rows} rows ({distinct}) are there")
     return {

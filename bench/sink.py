@@ -17,7 +17,7 @@ from schemas.apply import apply
 from schemas.encode import Encoder
 from schemas.event import decode_message
 from schemas.row import Shaper
-from schemas.table import shipped
+from schemas.table_file import shipped
 from schemas.times import now_micros
 
 ROWS = 100_000

@@ -19,7 +19,7 @@ from schemas.encode import Encoder
 from schemas.event import decode_message
 from schemas.message import Message
 from schemas.row import Row, Shaper
-from schemas.table import shipped
+from schemas.table_file import shipped
 from schemas.times import now_micros
 from transforms.decode import EVENTS, DecodeEvents
 from transforms.shape import ROWS, ShapeRows

@@ -39,7 +39,7 @@ from local.resources import DATASET, create
 from local.web import answers
 from schemas import live
 from schemas.apply import apply
-from schemas.table import shipped
+from schemas.table_file import shipped
 
 _EMULATOR_SECONDS = 90.0
 _PUBLISHER_SECONDS = 60.0

@@ -19,7 +19,7 @@ from local.sample import Expected, feed
 from local.show import LATEST, NEWEST, console, letters_table, newest, rows_table
 from local.stack import Stack
 from schemas import live
-from schemas.table import shipped
+from schemas.table_file import shipped
 
 _SETTLE_SECONDS = 120.0
 _EVERY = 1.0

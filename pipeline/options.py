@@ -15,7 +15,8 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from schemas.problem import Problem, ProblemsFound
-from schemas.table import Table, parse_tables, shipped
+from schemas.table import Table
+from schemas.table_file import parse_tables, shipped
 
 DESCRIPTION = "Runs the job on Dataflow; without --runner on this machine."
 

@@ -9,8 +9,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from schemas.firestore import Json, Segment, field_path, repeated_key
-from schemas.json_text import MAX_JSON_DEPTH
+from schemas.field_path import Segment, field_path
+from schemas.firestore import Json
+from schemas.json_text import MAX_JSON_DEPTH, JsonNumber, refuse_constant, unique_object
 
 # A double's shortest text has at most 24 characters; far above it a literal is no exact double that
 # anyone means, and Python reads integers of 4,300 digits at the most.
@@ -34,10 +35,10 @@ def parse_object(data: bytes) -> tuple[dict[str, Json], list[str]]:
     try:
         parsed = json.loads(
             data.decode("utf-8"),
-            parse_int=_Number,
-            parse_float=_Number,
-            parse_constant=_refuse_constant,
-            object_pairs_hook=_object,
+            parse_int=JsonNumber,
+            parse_float=JsonNumber,
+            parse_constant=refuse_constant,
+            object_pairs_hook=unique_object,
         )
     except UnicodeDecodeError as error:
         raise NoJsonObject(
@@ -51,24 +52,6 @@ def parse_object(data: bytes) -> tuple[dict[str, Json], list[str]]:
         raise NoJsonObject(f"the data are {kind_of(parsed)}, where a JSON object is expected")
     _settle(parsed, inexact)
     return parsed, inexact
-
-
-class _Number(str):
-    """A number's literal text, kept apart from strings until its value is known to be exact."""
-
-    __slots__ = ()
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = repeated_key(pairs)
-        raise ValueError(f"the key {twice[:200]!r} stands twice in one object")
-    return found
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")
 
 
 def _settle(document: dict[str, Any], inexact: list[str]) -> None:
@@ -98,7 +81,7 @@ def _settle(document: dict[str, Any], inexact: list[str]) -> None:
 
 
 def _leaf(value: Any, path: Sequence[Segment], segment: Segment, inexact: list[str]) -> Json:
-    if isinstance(value, _Number):
+    if isinstance(value, JsonNumber):
         number = _number(value)
         if number is not None:
             return number
@@ -118,7 +101,7 @@ def _check_text(text: str, path: Sequence[Segment], what: str = "") -> None:
         ) from error
 
 
-def _number(text: _Number) -> Json:
+def _number(text: JsonNumber) -> Json:
     """A number as BigQuery's JSON keeps it, or None where that would round or refuse it.
 
     BigQuery: an integer within INT64 or UINT64, or a number that goes through FLOAT64 and back
@@ -153,7 +136,7 @@ def _scientific(text: str) -> tuple[bool, str, int]:
 
 def kind_of(value: Any) -> str:
     """What a JSON value is, in words."""
-    if isinstance(value, _Number) or type(value) in (int, float):
+    if isinstance(value, JsonNumber) or type(value) in (int, float):
         return "a number"
     kinds = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
     return kinds.get(type(value), "null")

@@ -24,7 +24,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import google.events.cloud.firestore_v1 as firestore_events
@@ -32,6 +32,8 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from schemas.field_path import Segment, field_path
+from schemas.json_text import unique_object
 from schemas.times import format_rfc3339
 
 DocumentEventData: Any = firestore_events.DocumentEventData.pb()
@@ -41,13 +43,9 @@ Json = Any
 """What orjson writes: None, bool, int (64 bit), float (finite), str, list, dict with str keys."""
 
 _BYTES_START = frozenset(b"\x0a\x12\x1a")  # the tags of value, old_value and update_mask
-_SIMPLE_SEGMENT = re.compile(r"[A-Za-z_][A-Za-z_0-9]*", re.ASCII)
 # protobuf's JSON takes both alphabets, padded or not.
 _JSON_BYTES = re.compile(r"[A-Za-z0-9+/_-]*={0,2}", re.ASCII)
 _FINITE_LIMIT = float("inf")
-
-Segment = str | int
-"""A step of a path: a field's name, or an element's index in an array."""
 
 
 class InvalidEventData(Exception):
@@ -104,9 +102,7 @@ def _parse_json(data: bytes) -> Any:
 
 def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuses what protobuf's own parser takes and half reads: keys twice, bytes of no base64."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError(f"the key {repeated_key(pairs)[:200]!r} stands twice in one object")
+    found = unique_object(pairs)
     for key in ("bytesValue", "bytes_value"):
         text = found.get(key)  # a field of that name holds an object, never a string
         if isinstance(text, str) and (
@@ -114,16 +110,6 @@ def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         ):
             raise ValueError(f"{key} {text[:80]!r} is not base64")
     return found
-
-
-def repeated_key(pairs: list[tuple[str, Any]]) -> str:
-    """The first key that comes a second time; in linear time, since input chooses the length."""
-    seen: set[str] = set()
-    for name, _ in pairs:
-        if name in seen:
-            return name
-        seen.add(name)
-    raise ValueError("no key comes twice")
 
 
 def fields_to_json(fields: Mapping[str, Any]) -> dict[str, Json]:
@@ -228,78 +214,46 @@ _GETTERS: dict[str, Callable[[Any], Json]] = {
 def changed_paths(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Leaf paths that differ between two documents' protobuf fields, sorted, Firestore-quoted.
 
-    Maps are compared field by field; everything else, arrays and vectors too, as a whole.
+    Maps are compared field by field, and one that comes or goes counts by its leaves; everything
+    else, arrays, vectors and empty maps too, is a leaf.
     """
     return sorted(field_path(path) for path in _differences(old, new, ()))
 
 
 def _differences(
     old: Mapping[str, Any], new: Mapping[str, Any], path: tuple[str, ...]
-) -> list[tuple[str, ...]]:
-    found: list[tuple[str, ...]] = []
+) -> set[tuple[str, ...]]:
+    found: set[tuple[str, ...]] = set()
     for name in old.keys() | new.keys():
         here = (*path, name)
-        if name not in old or name not in new:
-            found.append(here)
-            continue
-        before, after = old[name], new[name]
+        # Look before reaching: indexing a protobuf map of messages adds the missing key.
+        before: Any = old[name] if name in old else None  # noqa: SIM401
+        after: Any = new[name] if name in new else None  # noqa: SIM401
         if before == after:
             continue
         if _is_plain_map(before) and _is_plain_map(after):
-            found += _differences(before.map_value.fields, after.map_value.fields, here)
+            found |= _differences(before.map_value.fields, after.map_value.fields, here)
         # NaN is unequal to itself; its bytes are not.
-        elif before.SerializeToString(deterministic=True) != after.SerializeToString(
-            deterministic=True
-        ):
-            found.append(here)
+        elif _serialized(before) != _serialized(after):
+            found |= _leaves(before, here) | _leaves(after, here)
     return found
 
 
+def _serialized(value: Any) -> bytes:
+    return b"" if value is None else value.SerializeToString(deterministic=True)
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> set[tuple[str, ...]]:
+    """The paths of a value's leaves; none where there is no value."""
+    if value is None:
+        return set()
+    fields = value.map_value.fields
+    if not _is_plain_map(value) or not fields:
+        return {path}
+    return set().union(*(_leaves(fields[name], (*path, name)) for name in fields))
+
+
 def _is_plain_map(value: Any) -> bool:
-    return value.HasField("map_value") and not _is_vector(value.map_value.fields)
-
-
-def field_path(segments: Sequence[Segment]) -> str:
-    r"""Joins segments as Firestore writes a field path: odd names in backticks, `\` escapes.
-
-    An index stands in brackets, `labels[1]`: not Firestore's, whose paths end at an array.
-    """
-    text = ""
-    for segment in segments:
-        if isinstance(segment, int):
-            text += f"[{segment}]"
-            continue
-        quoted = segment
-        if not _SIMPLE_SEGMENT.fullmatch(segment):
-            quoted = "`" + segment.replace("\\", "\\\\").replace("`", "\\`") + "`"
-        text += ("." if text else "") + quoted
-    return text
-
-
-def parse_field_path(text: str) -> tuple[str, ...]:
-    r"""Splits a field path in Firestore's quoting: `a.b`, `` a.`b.c` ``.
-
-    Raises:
-        ValueError: The text is no such path.
-    """
-    segments: list[str] = []
-    rest = text
-    while True:
-        match = _QUOTED_OR_SIMPLE.match(rest)
-        if match is None:
-            raise ValueError(
-                f"{text!r} is not a field path; write odd names in backticks, as in a.`b c`"
-            )
-        plain, quoted = match[1], match[2]
-        segments.append(plain if plain is not None else re.sub(r"\\(.)", r"\1", quoted))
-        rest = rest[match.end() :]
-        if not rest:
-            return tuple(segments)
-        if rest[0] != "." or len(rest) == 1:
-            raise ValueError(f"{text!r} is not a field path: unexpected {rest!r}")
-        rest = rest[1:]
-
-
-_QUOTED_OR_SIMPLE = re.compile(
-    r"([A-Za-z_][A-Za-z_0-9]*)|`((?:[^`\\]|\\.)*)`", re.ASCII | re.DOTALL
-)
+    return (
+        value is not None and value.HasField("map_value") and not _is_vector(value.map_value.fields)
+    )

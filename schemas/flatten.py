@@ -30,7 +30,8 @@ from typing import Any
 
 import orjson
 
-from schemas.firestore import Json, field_path
+from schemas.field_path import field_path
+from schemas.firestore import Json
 from schemas.table import Column, Type
 from schemas.times import parse_rfc3339
 

@@ -26,6 +26,27 @@ class JsonNumber(str):
     __slots__ = ()
 
 
+def unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's members, for `object_pairs_hook`: `json` alone would let the last of two win.
+
+    Raises:
+        ValueError: A key stands twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"the key {name[:200]!r} stands twice in one object")
+            seen.add(name)
+    return found
+
+
+def refuse_constant(name: str) -> Any:
+    """For `parse_constant`: NaN and the infinities are Python's, not JSON's."""
+    raise ValueError(f"{name} is not JSON")
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """A JSON value and where its text starts and ends."""
@@ -36,15 +57,15 @@ class Span:
 
 
 def parse_json(body: bytes) -> Any:
-    """Reads a body as RFC 8259 has it; numbers come as `JsonNumber`, of names the last wins.
+    """Reads a body as RFC 8259 has it; numbers come as `JsonNumber`.
 
     Raises:
-        ProblemsFound: Not UTF-8, not JSON (NaN and Infinity are not), or more than
-            `MAX_JSON_DEPTH` levels.
+        ProblemsFound: Not UTF-8, not JSON (NaN and Infinity are not), a key twice in one object,
+            or more than `MAX_JSON_DEPTH` levels.
     """
     text = text_of(body)
     with json_errors():
-        value, end = _scan(text, skip(text, 0))
+        value, end = _scan(text, skip(text, 0), _UNIQUE)
         expect_end(text, end)
     return value
 
@@ -57,14 +78,18 @@ def json_errors() -> Iterator[None]:
     except json.JSONDecodeError as error:
         what = f"is not JSON: {error.msg} at character {error.pos}"
         raise ProblemsFound([Problem("body", what)]) from error
-
-
-def _refuse_constant(name: str) -> Any:
-    raise json.JSONDecodeError(f"{name} is no JSON value", name, 0)
+    except ValueError as error:
+        raise ProblemsFound([Problem("body", str(error))]) from error
 
 
 _DECODER = json.JSONDecoder(
-    parse_float=JsonNumber, parse_int=JsonNumber, parse_constant=_refuse_constant
+    parse_float=JsonNumber, parse_int=JsonNumber, parse_constant=refuse_constant
+)
+_UNIQUE = json.JSONDecoder(
+    parse_float=JsonNumber,
+    parse_int=JsonNumber,
+    parse_constant=refuse_constant,
+    object_pairs_hook=unique_object,
 )
 
 
@@ -89,10 +114,10 @@ def skip(text: str, at: int) -> int:
     return match.end() if match else at
 
 
-def _scan(text: str, at: int) -> tuple[Any, int]:
+def _scan(text: str, at: int, decoder: json.JSONDecoder | None = None) -> tuple[Any, int]:
     """The value that starts at `at`, and where its text ends."""
     try:
-        value, end = _DECODER.scan_once(text, at)  # type: ignore[attr-defined]
+        value, end = (decoder or _DECODER).scan_once(text, at)  # type: ignore[attr-defined]
     except StopIteration as stop:
         raise json.JSONDecodeError("Expecting value", text, stop.value) from stop
     except RecursionError as error:

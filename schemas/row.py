@@ -72,7 +72,7 @@ class Shaper:
     """Turns events into rows of the tables that take them.
 
     Args:
-        tables: Of one job; exactly one is the default (`schemas.table.parse_tables` sees to it).
+        tables: Of one job; exactly one is the default (`parse_tables` sees to it).
     """
 
     def __init__(self, tables: Sequence[Table]) -> None:

@@ -23,7 +23,7 @@ from pipeline.append_stream import Encoded
 from pipeline.outages import StoppedWaiting
 from schemas.encode import Encoder
 from schemas.problem import ProblemsFound
-from schemas.table import parse_table
+from schemas.table_file import parse_table
 from schemas.times import now_micros
 from tests.pipeline.fakes import RpcError, unavailable
 

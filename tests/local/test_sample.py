@@ -15,7 +15,7 @@ from schemas.firestore import DocumentEventData
 from schemas.message import limit_problems
 from schemas.recorded import from_line
 from schemas.row import Shaper, Unshapeable
-from schemas.table import shipped
+from schemas.table_file import shipped
 from schemas.times import now_micros
 
 DATA = Path(__file__).parent.parent / "data"

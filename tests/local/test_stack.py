@@ -28,7 +28,7 @@ from local.stack import Stack
 from local.web import call
 from schemas import live
 from schemas.recorded import from_line
-from schemas.table import shipped
+from schemas.table_file import shipped
 
 pytestmark = pytest.mark.emulators
 

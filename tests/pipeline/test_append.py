@@ -16,7 +16,7 @@ from schemas.failure import Failure
 from schemas.message import Message
 from schemas.problem import Problem, ProblemsFound
 from schemas.row import Row
-from schemas.table import parse_tables
+from schemas.table_file import parse_tables
 from tests.pipeline.fakes import StorageWrite
 
 DATASET = "demo-project.ds"

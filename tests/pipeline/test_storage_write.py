@@ -14,7 +14,8 @@ from schemas.event import RestoredRow, decode_message
 from schemas.failure import DATA, DATA_ROW, dead_letter
 from schemas.message import DEDUP_ID, EVENT_ID, Message
 from schemas.row import Row, Shaper
-from schemas.table import Type, parse_table, shipped
+from schemas.table import Type
+from schemas.table_file import parse_table, shipped
 from schemas.times import MAX_MICROS, MIN_MICROS
 
 EVERY = parse_table(

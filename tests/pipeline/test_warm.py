@@ -11,7 +11,7 @@ from schemas import live
 from schemas.apply import apply
 from schemas.problem import ProblemsFound
 from schemas.row import DAY
-from schemas.table import parse_tables, shipped
+from schemas.table_file import parse_tables, shipped
 from schemas.times import format_micros, now_micros
 from tests.pipeline.fakes import Clock
 from transforms.deduplicate import SeenIds

@@ -25,7 +25,7 @@ def refused(body, content_type=JSON, *headers):
 
 
 class TestManual:
-    BODY = b' {"issue": "Test", "priority":"P1", "n": 1.10, "n": 2}\n'
+    BODY = b' {"issue": "Test", "priority":"P1", "n": 1.10, "m": 2}\n'
 
     def test_message(self):
         """A manual issue is its body byte for byte, as a CloudEvent of ours with an issue id."""
@@ -95,7 +95,8 @@ class TestManual:
             (b"null", "not a JSON object"),
             (b"12", "not a JSON object"),
             (b"issue=Test", "is not JSON: Expecting value at character 0"),
-            (b'{"a": NaN}', "NaN is no JSON value"),
+            (b'{"a": NaN}', "NaN is not JSON"),
+            (b'{"a": {"n": 1, "n": 2}}', "the key 'n' stands twice in one object"),
             (b'{"a": "\xff"}', "not UTF-8 at byte 7"),
             (b'{"a": 1', "is not JSON"),
             (b"\xef\xbb\xbf{}", "byte order mark"),

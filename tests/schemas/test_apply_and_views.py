@@ -7,7 +7,8 @@ import pytest
 from google.cloud import bigquery
 
 from schemas.apply import bigquery_schema, bigquery_table, missing_columns
-from schemas.table import Type, parse_table, shipped
+from schemas.table import Type
+from schemas.table_file import parse_table, shipped
 from schemas.views import view_queries
 
 TABLE = parse_table(

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.encode import Encoder, descriptor
-from schemas.table import Column, Table, Type, shipped
+from schemas.table import Column, Table, Type
+from schemas.table_file import shipped
 from schemas.times import MAX_MICROS, MIN_MICROS
 from tests.strategies import is_same, row_values
 

@@ -11,16 +11,15 @@ from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.field_path import field_path, parse_field_path
 from schemas.firestore import (
     DocumentEventData,
     InvalidEventData,
     InvalidValue,
     Value,
     changed_paths,
-    field_path,
     fields_to_json,
     parse_event_data,
-    parse_field_path,
 )
 from tests.strategies import document_event, fields, is_same, names, recorded_messages, vector
 
@@ -350,9 +349,11 @@ def test_what_is_no_path_is_refused(text):
             ["m.x", "m.y", "m.z"],
         ),
         ({"m": mapping(x=mapping())}, {"m": mapping(x=mapping(y=mapping()))}, ["m.x.y"]),
-        ({"m": mapping(x=array())}, {"m": value(integer_value=1)}, ["m"]),
+        ({"m": mapping(x=array())}, {"m": value(integer_value=1)}, ["m", "m.x"]),
+        ({}, {"m": mapping(x=mapping(y=array()), z=mapping())}, ["m.x.y", "m.z"]),
+        ({"m": mapping(x=mapping(y=array()))}, {}, ["m.x.y"]),
         ({"v": vector(1.0)}, {"v": vector(2.0)}, ["v"]),
-        ({"v": vector(1.0)}, {"v": mapping(a=array())}, ["v"]),
+        ({"v": vector(1.0)}, {"v": mapping(a=array())}, ["v", "v.a"]),
         ({"b": array(), "a.b": array()}, {"[0]": array()}, ["`[0]`", "`a.b`", "b"]),
     ],
 )

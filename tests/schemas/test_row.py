@@ -24,7 +24,7 @@ from schemas.row import (
     Shaper,
     Unshapeable,
 )
-from schemas.table import parse_table, parse_tables, shipped
+from schemas.table_file import parse_table, parse_tables, shipped
 from schemas.times import MAX_MICROS, MIN_MICROS, format_micros
 from tests.strategies import (
     NAME,

@@ -3,7 +3,8 @@
 import pytest
 
 from schemas.problem import ProblemsFound
-from schemas.table import Column, Table, Type, parse_table, parse_tables, shipped
+from schemas.table import Column, Table, Type
+from schemas.table_file import parse_table, parse_tables, shipped
 
 FIXED_START = [
     ("event_id", "STRING", "NULLABLE"),

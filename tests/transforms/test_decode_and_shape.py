@@ -15,7 +15,7 @@ from schemas.failure import Failure, dead_letter
 from schemas.message import Message
 from schemas.restored import message_of_row
 from schemas.row import Row, Shaper
-from schemas.table import parse_tables, shipped
+from schemas.table_file import parse_tables, shipped
 from schemas.times import format_micros, now_micros
 from tests.strategies import document_event, firestore_message, manual_message, recorded_messages
 from transforms.attempt import FAILED
