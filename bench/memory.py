@@ -51,6 +51,9 @@ class _OneByOne:
             resident.stop()
         return []
 
+    def idle_seconds(self) -> float:
+        return 0.0
+
     def acknowledge(self, batch: list[Pulled]) -> None:
         self.acknowledged += len(batch)
         if self.acknowledged % _WARM_UP == 0:

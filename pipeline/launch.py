@@ -21,6 +21,7 @@ from pipeline.metrics import RunTotals
 from pipeline.options import Settings, parse
 from pipeline.outages import StoppedWaiting
 from pipeline.preflight import preflight
+from pipeline.read import puller_key
 from schemas import live
 from schemas.problem import Problem, ProblemsFound
 
@@ -75,7 +76,7 @@ def run_here(settings: Settings, engine: Engine) -> int:
             totals.add(run_stretch(settings, engine))
             if settings.input_files or resident.stopping.is_set():
                 break
-        code = DONE
+        code = _acknowledged(settings)
     except Exception as error:  # noqa: BLE001 - logged, with an exit code
         code = _explain(resident.raised or error)
     finally:
@@ -87,6 +88,15 @@ def run_here(settings: Settings, engine: Engine) -> int:
     if code == DONE:
         _log.info("done: everything read is written and acknowledged")
     return code
+
+
+def _acknowledged(settings: Settings) -> int:
+    """Waits until Pub/Sub has every acknowledgement; FAILED when it does not take them."""
+    puller = resident.existing(puller_key(settings.input_subscription))
+    left = puller.drain() if puller is not None else 0
+    if left:
+        _log.error("%d acknowledgements not taken: those messages come again", left)
+    return FAILED if left else DONE
 
 
 def run_stretch(settings: Settings, engine: Engine) -> list[object]:

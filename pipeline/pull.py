@@ -73,13 +73,18 @@ class Puller:
         self._last_delivery = clock()
         self._away = True
         self._failed_at = float("-inf")
-        self.waits = 0
+        self._waits = 0
 
     def start(self) -> None:
         """Starts pulling."""
         self.leases.start()
         for i in range(_PULLERS):
             threading.Thread(target=self._pull, name=f"pull-{i}", daemon=True).start()
+
+    @property
+    def waits(self) -> int:
+        """How often pulls, extensions or acknowledgements had to be repeated."""
+        return self._waits + self.leases.waits
 
     def take(self, wait: float) -> list[Pulled]:
         """Takes what is there, at most a bundle; waits for a first message.
@@ -132,6 +137,10 @@ class Puller:
         with self._condition:
             self._condition.notify_all()
 
+    def drain(self, deadline: float = 10.0) -> int:
+        """Waits for the acknowledgements; how many Pub/Sub does not have after `deadline` s."""
+        return self.leases.drain(deadline)
+
     def close(self, deadline: float = 10.0) -> None:
         """Stops pulling, gives back what was not taken, sends the last acknowledgements."""
         with self._condition:
@@ -143,8 +152,7 @@ class Puller:
         for call in calls:
             call.cancel()
         self.leases.give_back(rest)
-        if left := self.leases.drain(deadline):
-            _log.warning("%d acknowledgements not sent: those messages come again", left)
+        self.leases.drain(deadline)
         self.leases.close()
 
     def _release(self, ids: list[str]) -> None:
@@ -234,7 +242,7 @@ class Puller:
             return self._condition.wait_for(lambda: self._closed, seconds)
 
     def _repeated(self) -> None:
-        self.waits += 1
+        self._waits += 1
 
 
 def _pulled(item: Any) -> Pulled:

@@ -40,7 +40,12 @@ def puller(subscription: str) -> Puller:
         resident.on_stop(made.wake)
         return made
 
-    return resident.resident(("puller", subscription), make, Puller.close)
+    return resident.resident(puller_key(subscription), make, Puller.close)
+
+
+def puller_key(subscription: str) -> tuple[str, str]:
+    """By what the process knows the puller of a subscription."""
+    return ("puller", subscription)
 
 
 class _Bundles(beam.RestrictionProvider):

@@ -166,6 +166,20 @@ def test_a_signal_drains(number):
     assert signal.getsignal(number) is before
 
 
+def test_unsent_acknowledgements_are_a_failure(caplog):
+    """A run that is told to stop says "done" only when Pub/Sub has every acknowledgement."""
+
+    def told():
+        resident.stop()
+        return ["1"]
+
+    given, source = with_puller(told)
+    source.left = 3
+    assert run_here(given, CAPTURING) == FAILED
+    assert "3 acknowledgements not taken: those messages come again" in caplog.text
+    assert "done" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [

@@ -29,7 +29,11 @@ class FakePuller:
         self.events = []
         self.patience = []
         self.waits = 0
+        self.left = 0
         self.idle = 0.0
+
+    def drain(self):
+        return self.left
 
     def take(self, wait):
         self.patience.append(wait)
