@@ -19,8 +19,15 @@ BENCHES = {
 def main(argv: list[str] | None = None) -> int:
     """Runs benches and prints their figures."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*BENCHES, []], help="all of them if none")
-    parser.add_argument("--here", action="store_true", help="one bench, in this process")
+    # Not `choices`: with them Python 3.11 refuses an empty list.
+    parser.add_argument(
+        "names",
+        nargs="*",
+        type=_bench,
+        metavar="BENCH",
+        help=f"{', '.join(BENCHES)} (default: all of them)",
+    )
+    parser.add_argument("--here", action="store_true", help="in this process, without a table")
     arguments = parser.parse_args(argv)
     names = arguments.names or list(BENCHES)
     if arguments.here:
@@ -34,6 +41,12 @@ def main(argv: list[str] | None = None) -> int:
         results[name] = json.loads((FOLDER / f"{name}.json").read_text())["figures"]
     show(results)
     return 0
+
+
+def _bench(name: str) -> str:
+    if name not in BENCHES:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(BENCHES)}")
+    return name
 
 
 if __name__ == "__main__":

@@ -2,59 +2,49 @@
 
 20,000 events at 500/s while the job is killed by SIGKILL five times at random moments, BigQuery's
 emulator twice for ten seconds (its data stay), and the Pub/Sub emulator is out of reach for ten
-seconds once (a proxy that refuses: it keeps messages in memory only). Then every `event_id` must
-be in the table exactly once, by set, and the job must not have ended by itself.
+seconds once (a proxy that refuses: it keeps messages in memory only). Kills and outages overlap as
+it happens, and one kill is made to fall into an outage of BigQuery, so that the job is started
+again while it lasts. Then every `event_id` must be in the table exactly once, by set, and still so
+when all that was leased to a killed job has come back; the job must not have ended by itself; and
+each harm must have been done while events were coming in or waiting.
 """
 
 import argparse
 import json
-import random
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from google.cloud import bigquery
+
+from bench.harm import Done, Harms, together
+from bench.plan import Plan, schedule
 from local import load
 from local.account import Account, Ledger
 from local.layout import Options
 from local.resources import (
     ACCOUNT_SUBSCRIPTION,
+    ACK_DEADLINE_SECONDS,
     DATASET,
     LETTERS_SUBSCRIPTION,
     TOPIC,
     topic_path,
 )
 from local.stack import Stack
+from pipeline.leases import LEASE_SECONDS
 from schemas import live
+from schemas.message import Message
 from schemas.table_file import shipped
+from schemas.times import now_micros
 
-OUTAGE_SECONDS = 10.0
-_SETTLE_SECONDS = 300.0
-_READY_SECONDS = 60.0
+QUIET_SECONDS = max(ACK_DEADLINE_SECONDS, LEASE_SECONDS) + 5.0
+"""A killed job's messages come back when the subscription's deadline, or the lease by which the
+job has extended it, is over; and then they take a moment."""
+
+_QUERY_SECONDS = 60.0
 _RESULT = Path("build/bench/chaos.json")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to happen to a run.
-
-    Args:
-        events: How many are published.
-        rate: Events a second.
-        kills: SIGKILLs of the job.
-        bigquery_outages: Times that BigQuery's emulator is killed for `OUTAGE_SECONDS`.
-        pubsub_outages: Times that Pub/Sub is out of reach for `OUTAGE_SECONDS`.
-        seed: Of the random moments.
-    """
-
-    events: int = 20_000
-    rate: float = 500.0
-    kills: int = 5
-    bigquery_outages: int = 2
-    pubsub_outages: int = 1
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +60,11 @@ class Result:
         doubled: In the table more than once.
         unknown: In the table and never published.
         restarts: Times that the job was started again.
-        seconds: From the first event to the balanced account.
+        restarts_in_outage: Of these, while BigQuery was away.
+        kills_at_work: Kills of a job that was connected, not one that was still starting.
+        harms_in_load: Harms done while events came in, or waited to be read.
+        seconds: From the first event to the balanced account, its quiet included.
+        harms: Each harm as it was done.
     """
 
     published: int
@@ -81,15 +75,25 @@ class Result:
     doubled: int
     unknown: int
     restarts: int
+    restarts_in_outage: int
+    kills_at_work: int
+    harms_in_load: int
     seconds: float
+    harms: tuple[Done, ...] = ()
 
     def holds(self, plan: Plan) -> bool:
-        """Whether each event is in the table exactly once and the job ended by our hand only."""
-        return (
+        """Whether each event is there exactly once, and was there under what the plan is for."""
+        exactly_once = (
             self.published == self.rows == self.distinct == plan.events
             and not (self.letters or self.missing or self.doubled or self.unknown)
             and self.restarts == plan.kills
         )
+        under_load = (
+            self.harms_in_load == plan.harms
+            and (self.kills_at_work > 0 or not plan.kills)
+            and (self.restarts_in_outage > 0 or not (plan.kills and plan.bigquery_outages))
+        )
+        return exactly_once and under_load
 
 
 def run(stack: Stack, plan: Plan, say: Callable[[str], None]) -> Result:
@@ -98,86 +102,83 @@ def run(stack: Stack, plan: Plan, say: Callable[[str], None]) -> Result:
     Args:
         stack: Up, with `pubsub_proxy` and the job; nothing else publishes.
         plan: What is to happen.
-        say: Told what happens.
+        say: Told what happens, by several threads.
+
+    Raises:
+        Exception: What broke off the feeding or a harm.
     """
     project = stack.addresses.project
+    client = live.bigquery_client(project)
     ledger = Ledger(
         subscriber=live.subscriber_client(),
-        client=live.bigquery_client(project),
+        client=client,
         dataset=DATASET,
         tables=shipped(),
         published=ACCOUNT_SUBSCRIPTION,
         letters=LETTERS_SUBSCRIPTION,
     )
-    publisher = live.publisher_client()
+    messages = load.changes(plan.events, f"chaos-{plan.seed}-{time.time_ns()}")
     topic = topic_path(project, TOPIC)
-    run_id = f"chaos-{plan.seed}-{time.time_ns()}"
-    began = time.monotonic()
-    feeder = threading.Thread(
-        target=load.publish,
-        args=(publisher, topic, load.changes(plan.events, run_id)),
-        kwargs={"rate": plan.rate},
+    published: list[int] = []
+    began, since = time.monotonic(), now_micros()
+    harms = Harms(stack, schedule(plan), began, say)
+
+    def feed() -> None:
+        def note(batch: list[Message]) -> None:
+            published.extend([now_micros()] * len(batch))
+
+        wanted = (message for message in messages if not harms.off.is_set())
+        load.publish(live.publisher_client(), topic, wanted, rate=plan.rate, published=note)
+        say("all is published")
+
+    together(harms.off, feed, *harms.lanes())
+    say(f"all harm is done after {time.monotonic() - began:.0f} s; waiting for the account")
+    account = ledger.settle(
+        plan.settle_seconds,
+        lambda found: len(found.published) == plan.events,
+        quiet=QUIET_SECONDS,
     )
-    feeder.start()
-    _do_harm(stack, plan, say)
-    feeder.join()
-    say(f"all is published after {time.monotonic() - began:.0f} s; waiting for the account")
-    account = ledger.settle(_SETTLE_SECONDS, lambda found: len(found.published) == plan.events)
     say(str(account))
-    return _result(account, stack, time.monotonic() - began)
+    done = judged(harms.done, published, _ingest_times(client, since), plan.events)
+    for harm in done:
+        say(str(harm))
+    return _result(account, stack, done, time.monotonic() - began)
 
 
-def _do_harm(stack: Stack, plan: Plan, say: Callable[[str], None]) -> None:
-    """One harm after another, at random moments while events come in."""
-    dice = random.Random(plan.seed)  # noqa: S311
-    harms = (
-        [_kill_job] * plan.kills
-        + [_bigquery_outage] * plan.bigquery_outages
-        + [_pubsub_outage] * plan.pubsub_outages
+def judged(
+    harms: list[Done], published: list[int], ingested: list[int], events: int
+) -> tuple[Done, ...]:
+    """The harms in order, each with what was going on at that moment.
+
+    A row's `ingest_time` is when the job had read its event, before it was written: so what is
+    counted as waiting was in no table yet.
+
+    Args:
+        harms: As they were done.
+        published: When each event was published; microseconds.
+        ingested: The `ingest_time` of each row; microseconds.
+        events: How many are published in all.
+    """
+    return tuple(
+        harm.with_load(
+            feeding=sum(at <= harm.at for at in published) < events,
+            waiting=sum(at <= harm.at for at in published) - sum(at <= harm.at for at in ingested),
+        )
+        for harm in sorted(harms, key=lambda harm: harm.at)
     )
-    dice.shuffle(harms)
-    for harm in harms:
-        # Not a wait for something: the random moment itself.
-        time.sleep(dice.uniform(0.5, 4.0))
-        harm(stack, say)
 
 
-def _kill_job(stack: Stack, say: Callable[[str], None]) -> None:
-    job = stack.job
-    if job is None or not job.wait_ready(_READY_SECONDS):
-        raise RuntimeError("the job does not run, so it cannot be killed")
-    before = job.restarts
-    job.kill()
-    say("killed the job")
-    _until(lambda: job.restarts > before)
+def _ingest_times(client: bigquery.Client, since: int) -> list[int]:
+    query = (
+        "SELECT UNIX_MICROS(ingest_time) "  # noqa: S608
+        f"FROM {DATASET}.issues_stream WHERE ingest_time >= TIMESTAMP_MICROS({since})"
+    )
+    job = client.query(query, timeout=_QUERY_SECONDS, retry=None, job_retry=None)
+    found = job.result(timeout=_QUERY_SECONDS, retry=None, job_retry=None)
+    return [int(row[0]) for row in found]
 
 
-def _bigquery_outage(stack: Stack, say: Callable[[str], None]) -> None:
-    stack.kill_bigquery()
-    say(f"killed BigQuery for {OUTAGE_SECONDS:.0f} s")
-    time.sleep(OUTAGE_SECONDS)
-    stack.start_bigquery()
-
-
-def _pubsub_outage(stack: Stack, say: Callable[[str], None]) -> None:
-    proxy = stack.pubsub_proxy
-    if proxy is None:
-        raise RuntimeError("the stack has no proxy before Pub/Sub")
-    proxy.refuse()
-    say(f"Pub/Sub is out of reach for {OUTAGE_SECONDS:.0f} s")
-    time.sleep(OUTAGE_SECONDS)
-    proxy.resume()
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _READY_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise RuntimeError("the job was not started again")
-        time.sleep(0.05)
-
-
-def _result(account: Account, stack: Stack, seconds: float) -> Result:
+def _result(account: Account, stack: Stack, done: tuple[Done, ...], seconds: float) -> Result:
     return Result(
         published=len(account.published),
         rows=len(account.rows),
@@ -187,12 +188,16 @@ def _result(account: Account, stack: Stack, seconds: float) -> Result:
         doubled=len(account.doubled),
         unknown=len(account.unknown),
         restarts=stack.job.restarts if stack.job else 0,
+        restarts_in_outage=sum(harm.restarted_in_outage for harm in done),
+        kills_at_work=sum(harm.at_work for harm in done),
+        harms_in_load=sum(harm.in_load for harm in done),
         seconds=round(seconds, 1),
+        harms=done,
     )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a plan on a stack of its own; exit code 0 when every event is there exactly once."""
+    """Runs a plan on a stack of its own; exit code 0 when all that is promised held."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     for name, value in asdict(Plan()).items():
         parser.add_argument(f"--{name}", type=type(value), default=value)

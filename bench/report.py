@@ -1,9 +1,10 @@
 """Results: one JSON file a bench under build/bench, and a table."""
 
 import json
+import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -29,10 +30,14 @@ def show(results: Mapping[str, Mapping[str, object]]) -> None:
         for figure, value in figures.items():
             table.add_row(name, figure, f"{value:,}" if isinstance(value, int) else str(value))
         table.add_section()
-    Console(width=100).print(table)
+    Console(width=120).print(table)
 
 
-def quantile(values: list[float], share: float) -> float:
-    """The value below which so large a share of the values lies; nearest rank."""
-    ordered = sorted(values)
-    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+def quantile(values: Sequence[float], share: float) -> float:
+    """The least value that so large a share of the values does not exceed: nearest rank.
+
+    Args:
+        values: At least one, in any order.
+        share: Above 0, at most 1.
+    """
+    return sorted(values)[math.ceil(len(values) * share) - 1]

@@ -14,12 +14,13 @@ from google.api_core.exceptions import GoogleAPIError
 from requests.exceptions import RequestException
 
 from local import signals, state
+from local.emulators import PUBSUB_EMULATOR_HOST
 from local.layout import FOLDER, PROJECT, Options
 from local.ports import wait_until
 from local.processes import NotReadyError
 from local.stack import Stack, to_stderr
 from local.tour import follow, tour
-from schemas.problem import ProblemsFound
+from schemas.problem import Problem, ProblemsFound
 
 _STOP_SECONDS = 60.0
 
@@ -91,13 +92,32 @@ def record(arguments: argparse.Namespace) -> int:
     from local.record import record as record_messages  # noqa: PLC0415
     from schemas.live import subscriber_client  # noqa: PLC0415
 
-    number = record_messages(
-        subscriber_client(),
-        arguments.project,
-        arguments.subscription,
-        arguments.file,
-        arguments.idle,
-    )
+    if not os.environ.get(PUBSUB_EMULATOR_HOST):
+        problem = Problem(
+            PUBSUB_EMULATOR_HOST,
+            "is not set: a recording acknowledges what it takes, and this one would empty a "
+            "subscription of Google Cloud",
+            f"source {FOLDER / 'env'}, which a running stack has written",
+        )
+        to_stderr(f"{problem}")
+        return 1
+    try:
+        number = record_messages(
+            subscriber_client(),
+            arguments.project,
+            arguments.subscription,
+            arguments.file,
+            arguments.idle,
+        )
+    except FileExistsError as error:
+        to_stderr(
+            f"{error.filename}: holds what a recording that broke off had acknowledged "
+            "(move it away, or delete it)"
+        )
+        return 1
+    except (GoogleAPIError, OSError) as error:
+        to_stderr(f"{type(error).__name__}: {error}")
+        return 1
     to_stderr(f"{number} messages in {arguments.file}")
     return 0
 
@@ -149,7 +169,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "record",
         help="write a subscription's messages to a file",
         description="Takes and acknowledges all messages of a subscription, found by "
-        "PUBSUB_EMULATOR_HOST, and writes them as JSON lines.",
+        "PUBSUB_EMULATOR_HOST, and writes them as JSON lines. Without that variable it is "
+        "refused: it would empty a subscription of Google Cloud.",
     )
     verb.add_argument("--project", default=PROJECT, help="project id (default: %(default)s)")
     verb.add_argument("--subscription", required=True, help="its id; nobody else should read it")

@@ -32,6 +32,10 @@ class Arrived:
     document_path: str
     operation: str
 
+    def __str__(self) -> str:
+        known = (self.operation, self.document_path, self.issue_id, f"event_id {self.event_id}")
+        return " ".join(filter(None, known))
+
     def answers(self, expected: Expected) -> bool:
         """Whether it is what was expected, as far as that was known beforehand."""
         known = (
@@ -155,25 +159,43 @@ class Ledger:
         return Account(frozenset(self._published), rows, tuple(self._letters))
 
     def settle(
-        self, seconds: float, complete: Callable[[Account], bool] = lambda _: True
+        self,
+        seconds: float,
+        complete: Callable[[Account], bool] = lambda _: True,
+        quiet: float = 0.0,
     ) -> Account:
-        """Waits until the account balances and is `complete`, or the time is up.
+        """Waits until the account balances, is `complete`, and stays so; or the time is up.
+
+        What was handed to a job that was killed is handed out again one acknowledgement deadline
+        later (`resources.ACK_DEADLINE_SECONDS`): the double that this may leave comes after the
+        account has balanced for the first time, so whoever kills asks for more quiet than that.
+
+        Args:
+            seconds: How long it may take until the account balances; the quiet comes on top.
+            complete: Whether all has arrived that must.
+            quiet: Seconds that it must stay balanced and complete.
 
         Returns:
             The last account, whether it balances or not.
         """
         deadline = time.monotonic() + seconds
+        since: float | None = None
         while True:
+            asked = time.monotonic()
             account = self.now()
             if account.balanced() and complete(account):
-                return account
-            if time.monotonic() > deadline:
-                return account
+                since = asked if since is None else since
+                if asked - since >= quiet:
+                    return account
+            else:
+                since = None
+                if time.monotonic() > deadline:
+                    return account
             time.sleep(_EVERY)
 
-    def payloads(self) -> list[tuple[Arrived, Any]]:
-        """Every row with its payload, read as JSON."""
-        return [(row, payload) for row, (payload,) in self._rows("payload")]
+    def payloads(self) -> list[tuple[Arrived, Any, Any]]:
+        """Every row with its payload and old payload, read as JSON."""
+        return [(row, new, old) for row, (new, old) in self._rows("payload", "old_payload")]
 
     def _read(self) -> list[Arrived]:
         return [row for row, _ in self._rows()]
@@ -191,14 +213,39 @@ class Ledger:
         return rows
 
 
-def unmet(expected: Iterable[Expected], account: Account) -> list[Expected]:
-    """What was expected and has not arrived as expected; each arrival answers one expectation."""
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where expectations and arrivals do not meet.
+
+    Args:
+        unmet: Expected, and not arrived as expected.
+        rows: Arrived, and answering no expectation.
+        letters: The same of dead letters, but for repeats of one that was expected.
+    """
+
+    unmet: tuple[Expected, ...]
+    rows: tuple[Arrived, ...]
+    letters: tuple[Message, ...]
+
+
+def difference(expected: Iterable[Expected], account: Account) -> Difference:
+    """Holds what arrived against what was expected; each arrival answers one expectation."""
+    expected = tuple(expected)
     rows = Counter(account.rows)
-    letters = Counter(
-        (letter.event_id, letter.attribute(STAGE), letter.attribute(ERROR))
-        for letter in account.letters
-    )
-    return [each for each in expected if not _take(each, rows, letters)]
+    letters = Counter(map(_letter, account.letters))
+    lost = tuple(each for each in expected if not _take(each, rows, letters))
+    known = {(each.event_id, each.stage, each.error) for each in expected}
+    strange = tuple(letter for letter in account.letters if _letter(letter) not in known)
+    return Difference(lost, tuple(rows.elements()), strange)
+
+
+def unmet(expected: Iterable[Expected], account: Account) -> list[Expected]:
+    """What was expected and has not arrived as expected."""
+    return list(difference(expected, account).unmet)
+
+
+def _letter(letter: Message) -> tuple[str, str, str]:
+    return letter.event_id, letter.attribute(STAGE), letter.attribute(ERROR)
 
 
 def _take(

@@ -59,20 +59,27 @@ def same(left: Any, right: Any) -> bool:
     return type(left) is type(right) and bool(left == right)
 
 
-def differing(expected: Iterable[Expected], rows: Iterable[tuple[Arrived, Any]]) -> list[Expected]:
-    """Those whose fields no row of theirs has in its payload.
+def differing(
+    expected: Iterable[Expected], rows: Iterable[tuple[Arrived, Any, Any]]
+) -> list[Expected]:
+    """Those of which no row has the fields in its payload and those before in its old payload.
+
+    A side that is not there must be NULL: the payload of a deletion, the old one of a creation.
 
     Args:
-        expected: Those without fields (deletions, dead letters) are passed over.
-        rows: Each with its payload, read as JSON.
+        expected: Those that are not `compared` (dead letters) are passed over.
+        rows: Each with its payload and old payload, read as JSON.
     """
     there = list(rows)
     return [
         each
         for each in expected
-        if each.fields is not None
+        if each.compared
         and not any(
-            row.answers(each) and same(as_json(each.fields), payload) for row, payload in there
+            row.answers(each)
+            and same(as_json(each.fields), payload)
+            and same(as_json(each.old_fields), old_payload)
+            for row, payload, old_payload in there
         )
     ]
 

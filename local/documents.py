@@ -9,7 +9,7 @@ empty string, NaN and -0.0, 64-bit integers beyond a double's reach, nanoseconds
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Literal
 
 from google.api_core.datetime_helpers import DatetimeWithNanoseconds
@@ -126,6 +126,43 @@ ODD_KEYS: Fields = {
     "event_id": "a field named as a column is",
 }
 
+NUMBERS: Fields = {
+    "power": 2**53,
+    "minus_power": -(2**53) - 1,
+    "seventh": 1 / 7,
+    "third_digit": 123456789.12345679,
+    "sixteen_digits": 1e16,
+    "exponent": 1.5e21,
+    "small": -1e-7,
+    "smallest_normal": 2.2250738585072014e-308,
+    "sum": 0.1 + 0.2,
+}
+
+TIMES: Fields = {
+    "epoch": datetime(1970, 1, 1, tzinfo=UTC),
+    "just_before": datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+    "one_nanosecond": DatetimeWithNanoseconds(2024, 1, 1, nanosecond=1, tzinfo=UTC),
+    "beyond_32_bits": datetime(2106, 2, 7, 6, 28, 16, tzinfo=UTC),
+    "another_zone": datetime(2024, 7, 1, 2, tzinfo=timezone(timedelta(hours=5, minutes=45))),
+    "all": [{"at": datetime(2024, 2, 29, tzinfo=UTC)}],
+}
+
+TEXTS: Fields = {
+    "title": "Text 😀",
+    "composed": "\u00e9",
+    "decomposed": "e\u0301",
+    "joined": "\U0001f469\u200d\U0001f4bb",
+    "arabic": "\u0645\u0631\u062d\u0628\u0627",
+    "null": "null",
+    "number": "1e3",
+    "json": '{"a": [1, "\\u0000"]}',
+    "markup": "<b>&amp;</b> [bold]x[/bold]",
+    "sql": "'; DROP TABLE issues_stream; --",
+    "blank": " \t\r\n ",
+}
+
+BYTES: Fields = {f"of_{length}": bytes(range(256))[:length] for length in (1, 2, 3, 4, 255)}
+
 STEPS: tuple[Step, ...] = (
     Step(EVERY_TYPE, "set", "every type of value", every_type),
     Step(EVERY_TYPE, "update", "one field of a document with every type", _given({"integer": 43})),
@@ -199,5 +236,52 @@ STEPS: tuple[Step, ...] = (
     Step("teams/blue", "set", "another collection", _given({"name": "Blue", "size": 5})),
     Step("teams/blue", "update", "another collection's document changes", _given({"size": 6})),
     Step("teams/blue", "delete", "another collection's document goes"),
+    Step("issues/numbers", "set", "numbers at the edges", _given(NUMBERS)),
+    Step(
+        "issues/numbers",
+        "update",
+        "fields change their type",
+        _given({"seventh": "0.14", "power": {"base": 2, "exponent": 53}, "minus_power": None}),
+    ),
+    Step("issues/times", "set", "times at the edges", _given(TIMES)),
+    Step("issues/texts", "set", "texts of many kinds", _given(TEXTS)),
+    Step("issues/texts", "set", "other fields in place of all", _issue("Rewritten")),
+    Step(
+        "issues/wide",
+        "set",
+        "300 fields",
+        _given({f"field_{number:03}": number for number in range(300)}),
+    ),
+    Step(
+        "issues/long-array",
+        "set",
+        "an array of 1,000 elements",
+        _given({"elements": [{"n": n, "half": n / 2, "text": f"ü{n}"} for n in range(1_000)]}),
+    ),
+    Step(
+        "issues/vectors",
+        "set",
+        "vectors, one of 2,048 dimensions",
+        _given(
+            {"long": Vector([n / 7 for n in range(2_048)]), "in": {"a_map": Vector([0.5, -0.0])}}
+        ),
+    ),
+    Step("issues/bytes", "set", "bytes of several lengths", _given(BYTES)),
+    Step(
+        "teams/red/members/ada",
+        "set",
+        "a document whose parent is none",
+        lambda client: {
+            "name": "Ada",
+            "team": client.document("teams/red"),
+            "seat": {"floor": 3, "at": firestore.GeoPoint(-33.8688, 151.2093)},
+        },
+    ),
+    Step(
+        "teams/red/members/ada",
+        "update",
+        "one field of a map, the others stay",
+        _given({"seat.floor": 4}),
+    ),
     Step(EVERY_TYPE, "delete", "the document with every type goes"),
 )

@@ -55,7 +55,7 @@ class Keeper:
             NotReadyError: It ended, or was not ready in time.
         """
         self._child = self._processes.start(self._command)
-        took = self._child.wait_ready(self._ready, self._seconds)
+        took = self._child.wait_ready(self._ready, self._seconds, self._say)
         self._thread = threading.Thread(
             target=self._keep, name=f"keeper of the {self._command.name}", daemon=True
         )

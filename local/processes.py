@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 _TAIL_BYTES = 4_000
 _TAIL_LINES = 15
 _EVERY = 0.05
+# How often whoever waits for a process is told that it is not ready yet.
+_SAY_EVERY = 10.0
 
 
 class NotReadyError(Exception):
@@ -68,12 +70,14 @@ class Child:
 
     def running(self) -> bool:
         """Whether it still runs. It is not reaped here, so its id stays its own."""
-        if self._process.returncode is not None:
-            return False
-        if not hasattr(os, "waitid"):  # macOS before Python 3.13
-            return self._process.poll() is None
-        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return os.waitid(os.P_PID, self.pid, flags) is None
+        # Else another thread's `kill` could reap it between the first line and the last.
+        with self._ending:
+            if self._process.returncode is not None:
+                return False
+            if not hasattr(os, "waitid"):  # macOS before Python 3.13
+                return self._process.poll() is None
+            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            return os.waitid(os.P_PID, self.pid, flags) is None
 
     def logged(self) -> str:
         """What it has written to its log since it started."""
@@ -86,8 +90,18 @@ class Child:
         lines = self.logged()[-_TAIL_BYTES:].splitlines()[-_TAIL_LINES:]
         return "\n".join(f"    {line}" for line in lines) or "    (it wrote nothing)"
 
-    def wait_ready(self, ready: Callable[["Child"], bool], seconds: float) -> float:
+    def wait_ready(
+        self,
+        ready: Callable[["Child"], bool],
+        seconds: float,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> float:
         """Waits until `ready` says that it serves.
+
+        Args:
+            ready: Whether it serves.
+            seconds: How long that may take.
+            say: Told after every ten seconds that it is still waited for.
 
         Returns:
             The seconds since it was started.
@@ -96,7 +110,12 @@ class Child:
             NotReadyError: It ended, or was not ready in time.
         """
         deadline = time.monotonic() + seconds
-        wait_until(lambda: not self.running() or ready(self), deadline, _EVERY)
+        over = False
+        while not over and time.monotonic() < deadline:
+            soon = min(time.monotonic() + _SAY_EVERY, deadline)
+            over = wait_until(lambda: not self.running() or ready(self), soon, _EVERY)
+            if not over and soon < deadline:
+                say(f"{self.command.name} is not ready after {time.monotonic() - self.since:.0f} s")
         if not self.running():
             why = f"ended with {self.reap()}"
         elif not ready(self):
@@ -118,9 +137,10 @@ class Child:
         Returns:
             How it ended, for a message.
         """
-        if self._process.returncode is not None:
-            return "had ended"
-        os.kill(self.pid, signal.SIGTERM)
+        with self._ending:
+            if self._process.returncode is not None:
+                return "had ended"
+            os.kill(self.pid, signal.SIGTERM)
         deadline = time.monotonic() + self.command.stop_seconds
         ended = wait_until(lambda: not self.running(), deadline, _EVERY)
         how = "ended" if ended else f"killed after {self.command.stop_seconds:.0f} s"

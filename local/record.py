@@ -1,14 +1,16 @@
 """Records the messages of a subscription as JSONL (schemas/recorded.py), for tests and replays."""
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 from google.pubsub_v1.services.subscriber import SubscriberClient
 
-from local.pull import pull
+from local.pull import acknowledge, pull
 from schemas.message import Message
-from schemas.recorded import to_line
+from schemas.recorded import from_line, to_line
 
 _EVERY = 0.1
 
@@ -18,42 +20,59 @@ def record(
 ) -> int:
     """Takes messages until none has come for a while, and writes them in the order they came.
 
-    They are acknowledged: record from a subscription that nobody else reads. The file is written
-    whole at the end, so a recording that breaks off leaves none behind.
+    They are acknowledged: record from a subscription that nobody else reads. Each batch is on
+    disk before it is acknowledged, in `FILE.part`; a recording that breaks off leaves that file
+    behind, with what Pub/Sub may no longer have.
 
     Args:
         client: Aimed at Pub/Sub or its emulator.
         project: The subscription's project.
         subscription: Its id.
-        file: Where to; one that is there is replaced.
+        file: Where to; one that is there is replaced at the end.
         idle: Seconds without a message after which the recording is done.
 
     Returns:
         How many messages it holds.
+
+    Raises:
+        FileExistsError: An earlier recording into this file broke off; its part is not touched.
     """
-    messages = sorted(
-        _until_idle(client, project, subscription, idle),
-        key=lambda message: (message.publish_time, _number(message.message_id)),
-    )
-    fresh = file.with_name(f"{file.name}.part")
-    fresh.write_text("".join(f"{to_line(message)}\n" for message in messages), "utf-8")
-    fresh.replace(file)
+    part = file.with_name(f"{file.name}.part")
+    with part.open("x", encoding="utf-8") as output:
+        _take(client, project, subscription, output, idle)
+    with part.open(encoding="utf-8") as lines:
+        # A lease that ran out while its batch was written is handed out, and recorded, again.
+        messages = {_order(message): message for message in map(from_line, lines)}
+    ordered = file.with_name(f"{file.name}.sorted")
+    with ordered.open("w", encoding="utf-8") as output:
+        _write(output, (messages[key] for key in sorted(messages)))
+    ordered.replace(file)
+    part.unlink()
     return len(messages)
 
 
-def _until_idle(
-    client: SubscriberClient, project: str, subscription: str, idle: float
-) -> Iterator[Message]:
+def _take(
+    client: SubscriberClient, project: str, subscription: str, output: IO[str], idle: float
+) -> None:
     last = time.monotonic()
     while time.monotonic() - last < idle:
-        messages = pull(client, project, subscription)
-        if messages:
+        pulled = pull(client, project, subscription)
+        if pulled.messages:
+            _write(output, pulled.messages)
+            acknowledge(client, pulled)
             last = time.monotonic()
-            yield from messages
         else:
             time.sleep(_EVERY)
 
 
-def _number(message_id: str) -> int:
-    # Pub/Sub's ids are decimal and, from one server, in order; nothing rests on it.
-    return int(message_id) if message_id.isdecimal() else 0
+def _write(output: IO[str], messages: Iterable[Message]) -> None:
+    """Writes them and waits until the disk has them."""
+    output.writelines(f"{to_line(message)}\n" for message in messages)
+    output.flush()
+    os.fsync(output.fileno())
+
+
+def _order(message: Message) -> tuple[int, int, str]:
+    # Pub/Sub's ids are decimal and, from one server, in order; no more than the order rests on it.
+    id_ = message.message_id
+    return message.publish_time, int(id_) if id_.isdecimal() else 0, id_

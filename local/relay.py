@@ -18,6 +18,7 @@ import contextlib
 import json
 import logging
 import random
+import re
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -27,7 +28,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
-from local.ports import HOST
+from local.ports import HOST, split
 from local.web import call
 
 _LOG = logging.getLogger(__name__)
@@ -40,12 +41,14 @@ _EVENTS = 1_000
 _ATTEMPTS = 16
 # Different reasons that are told, each once.
 _REFUSALS = 20
+_SHOWN = 80
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 5.0
 _ANSWER_SECONDS = 60.0
 _DAY = 86_400.0
 _ANSWERED = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-_LENGTH_REQUIRED = b"HTTP/1.1 411 Length Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_REFUSED = b"HTTP/1.1 %d %b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_LENGTH = re.compile(rb"[0-9]{1,18}")
 # Those of one connection, not of the message (RFC 9110, 7.6.1), and the ones written anew.
 _HOP = {b"host", b"connection", b"keep-alive", b"content-length", b"accept-encoding"}
 
@@ -72,13 +75,27 @@ class Post:
         return b"\r\n".join(lines) + b"\r\n\r\n" + self.body
 
 
+class _UnreadableError(Exception):
+    """A request whose end can't be known; whatever follows it on its connection is lost."""
+
+    def __init__(self, status: HTTPStatus, why: str) -> None:
+        self.status = status
+        super().__init__(why)
+
+
 class Relay:
     """A server on a thread of its own that takes events and posts them to the publisher.
+
+    Each request is counted: `received` and then `delivered` or, after its time, `dropped`; or
+    `refused`, where it can't be read.
 
     Args:
         port: Where the emulator posts to; 0 for any free one.
         publisher: The publisher's `host:port`; it need not be up yet.
         give_up: Seconds after which an event that is never answered 2xx is dropped.
+
+    Raises:
+        ValueError: The publisher's address is none.
     """
 
     def __init__(self, port: int, publisher: str, give_up: float = _DAY) -> None:
@@ -86,7 +103,9 @@ class Relay:
         self.received = 0
         self.delivered = 0
         self.dropped = 0
+        self.refused = 0
         self._publisher = publisher
+        self._host, self._port = split(publisher)
         self._give_up = give_up
         self._told: set[str] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -147,7 +166,7 @@ class Relay:
 
         try:
             server = await asyncio.start_server(
-                lambda reader, writer: spawn(_receive(reader, writer, take)),
+                lambda reader, writer: spawn(self._receive(reader, writer, take)),
                 HOST,
                 self.port,
                 limit=_HEAD_BYTES,
@@ -164,6 +183,35 @@ class Relay:
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
+
+    async def _receive(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        take: Callable[[Post], Awaitable[None]],
+    ) -> None:
+        """One connection of the emulator: each event taken, then answered."""
+        with contextlib.closing(writer):
+            try:
+                while (post := await self._read(reader, writer)) is not None:
+                    await take(post)
+                    writer.write(_ANSWERED)
+                    await writer.drain()
+            except ConnectionError as error:
+                _LOG.warning("the Firestore emulator's connection broke: %s", error)
+
+    async def _read(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> Post | None:
+        """The next request of a connection; None at its end, or after one that is refused."""
+        try:
+            return await _read(reader)
+        except _UnreadableError as error:
+            self.refused += 1
+            _LOG.error("an event is refused: %s", error)
+            writer.write(_REFUSED % (error.status, error.status.phrase.encode()))
+            await writer.drain()
+            return None
 
     async def _deliver(self, post: Post, attempts: asyncio.Semaphore) -> None:
         """Posts one event until it is answered 2xx; none waits for another that is refused."""
@@ -190,8 +238,7 @@ class Relay:
         """One attempt; why it was not answered 2xx, or nothing."""
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                host, _, port = self._publisher.rpartition(":")
-                reader, writer = await asyncio.open_connection(host, int(port))
+                reader, writer = await asyncio.open_connection(self._host, self._port)
                 with contextlib.closing(writer):
                     writer.write(post.to_bytes(self._publisher))
                     await writer.drain()
@@ -201,42 +248,35 @@ class Relay:
                     answer = await reader.read()
         except (OSError, TimeoutError) as error:
             return f"the publisher is not reached ({error!r})"
+        except ValueError as error:  # what `readline` makes of a line beyond its limit
+            return f"the publisher's answer is not HTTP ({error})"
         words = answer.rpartition(b"\r\n")[2].decode(errors="replace")
         return f"the publisher answers {status.decode(errors='replace').strip()}: {words}"
 
 
-async def _receive(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    take: Callable[[Post], Awaitable[None]],
-) -> None:
-    """One connection of the emulator: each event taken, then answered."""
-    with contextlib.closing(writer):
-        try:
-            while (post := await _read(reader)) is not None:
-                await take(post)
-                writer.write(_ANSWERED)
-                await writer.drain()
-            if not reader.at_eof():
-                _LOG.error("a request without a Content-Length is refused")
-                writer.write(_LENGTH_REQUIRED)
-                await writer.drain()
-        except asyncio.LimitOverrunError:
-            _LOG.error("an event's headers are longer than %d bytes", _HEAD_BYTES)
-        except ConnectionError as error:
-            _LOG.warning("the Firestore emulator's connection broke: %s", error)
-
-
 async def _read(reader: asyncio.StreamReader) -> Post | None:
-    """The next request of a connection; None at its end, or without a Content-Length."""
+    """The next request of a connection; None at its end.
+
+    Raises:
+        _UnreadableError: Where it ends can't be known.
+    """
     try:
         head = await reader.readuntil(b"\r\n\r\n")
         lines = head[:-4].split(b"\r\n")[1:]
         named = {line.partition(b":")[0].strip().lower(): line for line in lines}
         if b"content-length" not in named:
-            return None
-        length = int(named[b"content-length"].partition(b":")[2])
-        body = await reader.readexactly(length)
+            raise _UnreadableError(HTTPStatus.LENGTH_REQUIRED, "it has no Content-Length")
+        length = named[b"content-length"].partition(b":")[2].strip()
+        if not _LENGTH.fullmatch(length):
+            raise _UnreadableError(
+                HTTPStatus.BAD_REQUEST, f"its Content-Length is {length[:_SHOWN]!r}"
+            )
+        body = await reader.readexactly(int(length))
+    except asyncio.LimitOverrunError as error:
+        raise _UnreadableError(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            f"its headers are longer than {_HEAD_BYTES} bytes",
+        ) from error
     except asyncio.IncompleteReadError:
         return None
     kept = tuple(line for line in lines if line.partition(b":")[0].strip().lower() not in _HOP)

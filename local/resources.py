@@ -32,7 +32,7 @@ OWN_SUBSCRIPTIONS: Mapping[str, str] = {
 # job extends its leases itself, and what was handed to a job that was killed comes back after it.
 # The emulator hands messages even to a pull whose client is gone (seen with 60 s: a message sent
 # right after the kill took 60 s).
-_ACK_SECONDS = 10
+ACK_DEADLINE_SECONDS = 10
 _SECONDS = 20.0
 
 
@@ -68,7 +68,7 @@ def create(publisher: PublisherClient, subscriber: SubscriberClient, project: st
         request = {
             "name": name,
             "topic": topic_path(project, topic),
-            "ack_deadline_seconds": _ACK_SECONDS,
+            "ack_deadline_seconds": ACK_DEADLINE_SECONDS,
         }
         with contextlib.suppress(AlreadyExists):
             subscriber.create_subscription(request=request, timeout=_SECONDS, retry=None)
@@ -76,8 +76,15 @@ def create(publisher: PublisherClient, subscriber: SubscriberClient, project: st
     return made
 
 
-def delete_subscription(subscriber: SubscriberClient, project: str, subscription: str) -> None:
-    """Deletes a subscription, if it is there."""
+def delete_subscription(subscriber: SubscriberClient, project: str, subscription: str) -> bool:
+    """Deletes a subscription, if it is there.
+
+    Returns:
+        Whether it was.
+    """
     name = subscription_path(project, subscription)
-    with contextlib.suppress(NotFound):
+    try:
         subscriber.delete_subscription(subscription=name, timeout=_SECONDS, retry=None)
+    except NotFound:
+        return False
+    return True

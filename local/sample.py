@@ -3,6 +3,7 @@
 Everything that it sends is expected somewhere, and `Expected` says where: a row or a dead letter.
 """
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ from local.documents import STEPS, Step
 from local.poison import poison
 from local.resources import TOPIC, topic_path
 from local.web import call
+from schemas.cloudevents import BATCH_TYPE, JSON_TYPE, STRUCTURED_TYPE
 from schemas.live import publisher_client
-from schemas.message import Message, event_id_of
+from schemas.message import MANUAL_TYPE, Message, event_id_of
 from schemas.times import format_micros, now_micros
 
 _SECONDS = 20.0
 _SHOWN = 80
-_JSON = {"Content-Type": "application/json"}
+_JSON = {"Content-Type": JSON_TYPE}
 _SOURCE = "//sample.local/http"
 
 _ISSUES: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -59,6 +61,7 @@ class Expected:
         error: The named type of a dead letter.
         fields: The document after the write, as Firestore's client reads it, or the manual
             body; None where nothing is left.
+        old_fields: The document before the write; None where nothing was there.
     """
 
     outcome: Literal["row", "dead letter"]
@@ -70,6 +73,12 @@ class Expected:
     stage: str = ""
     error: str = ""
     fields: Mapping[str, Any] | None = None
+    old_fields: Mapping[str, Any] | None = None
+
+    @property
+    def compared(self) -> bool:
+        """Whether what is read back of it is compared with what was written."""
+        return self.fields is not None or self.old_fields is not None
 
     def __str__(self) -> str:
         known = (self.operation, self.document_path, self.issue_id, self.stage, self.error)
@@ -89,7 +98,13 @@ def feed(project: str, publisher: str) -> tuple[Expected, ...]:
     Raises:
         OSError: The publisher is not reached, or its answer is not the contract's.
     """
-    return (*documents(project), *issues(publisher), *repeated(publisher), *straight(project))
+    return (
+        *documents(project),
+        *issues(publisher),
+        *cloudevents(publisher),
+        *repeated(publisher),
+        *straight(project),
+    )
 
 
 def documents(project: str) -> tuple[Expected, ...]:
@@ -102,27 +117,35 @@ def documents(project: str) -> tuple[Expected, ...]:
         document = client.document(path)
         if document.get(timeout=_SECONDS).exists:
             document.delete(timeout=_SECONDS)
-    there: set[str] = set()
+    there: dict[str, Mapping[str, Any]] = {}
     return tuple(_write(client, step, there) for step in STEPS)
 
 
-def _write(client: firestore.Client, step: Step, there: set[str]) -> Expected:
+def _write(client: firestore.Client, step: Step, there: dict[str, Mapping[str, Any]]) -> Expected:
+    """Does one step; `there` has each document as it was read back after its last one."""
     document = client.document(step.path)
-    operation = "UPDATE" if step.path in there else "CREATE"
+    before = there.pop(step.path, None)
+    fields = None
     if step.fields is None:
         document.delete(timeout=_SECONDS)
-        there.discard(step.path)
-        operation, fields = "DELETE", None
+        operation = "DELETE"
     else:
         write = document.set if step.verb == "set" else document.update
         write(step.fields(client), timeout=_SECONDS)
-        there.add(step.path)
-        fields = document.get(timeout=_SECONDS).to_dict()
-    return Expected("row", step.what, document_path=step.path, operation=operation, fields=fields)
+        operation = "CREATE" if before is None else "UPDATE"
+        there[step.path] = fields = document.get(timeout=_SECONDS).to_dict()
+    return Expected(
+        "row",
+        step.what,
+        document_path=step.path,
+        operation=operation,
+        fields=fields,
+        old_fields=before,
+    )
 
 
 def issues(publisher: str) -> tuple[Expected, ...]:
-    """Posts manual issues as people do, and one as a structured CloudEvent."""
+    """Posts manual issues as people do."""
     expected = []
     for what, body in _ISSUES:
         answer = call("POST", publisher, json.dumps(body).encode(), _JSON, seconds=_SECONDS)
@@ -131,6 +154,60 @@ def issues(publisher: str) -> tuple[Expected, ...]:
         issue_id = answer.json()["issue_id"]
         expected.append(Expected("row", what, operation="MANUAL", issue_id=issue_id, fields=body))
     return tuple(expected)
+
+
+def cloudevents(publisher: str) -> tuple[Expected, ...]:
+    """Posts CloudEvents in the JSON event format: one structured, then two in one batch."""
+    now = now_micros()
+    structured: dict[str, Any] = {
+        "issue": "A structured CloudEvent",
+        "votes": 2**53 + 1,
+        "estimate": 0.1,
+    }
+    batched: dict[str, Any] = {"issue": "The first of a batch", "labels": ["größer", "☕"]}
+    encoded: dict[str, Any] = {
+        "issue": "The second of a batch, in base64",
+        "detail": {"a": [None, {"b": []}]},
+    }
+    event = _event(now, "structured") | {"data": structured}
+    _post(publisher, STRUCTURED_TYPE, event)
+    batch = [
+        _event(now, "batch-1") | {"data": batched},
+        _event(now, "batch-2")
+        | {"data_base64": base64.b64encode(json.dumps(encoded).encode()).decode()},
+    ]
+    _post(publisher, BATCH_TYPE, batch)
+    return tuple(
+        Expected(
+            "row",
+            f"a CloudEvent: {body['issue']}",
+            event_id=event_id_of(_SOURCE, each["id"]),
+            operation="MANUAL",
+            fields=body,
+        )
+        for each, body in zip((event, *batch), (structured, batched, encoded), strict=True)
+    )
+
+
+def _event(now: int, name: str) -> dict[str, Any]:
+    """A CloudEvent without its data; another run's is another event."""
+    return {
+        "specversion": "1.0",
+        "id": f"{name}-{now}",
+        "source": _SOURCE,
+        "type": MANUAL_TYPE,
+        "time": format_micros(now),
+        "datacontenttype": JSON_TYPE,
+    }
+
+
+def _post(publisher: str, content_type: str, body: Any) -> None:
+    headers = {"Content-Type": content_type}
+    answer = call("POST", publisher, json.dumps(body).encode(), headers, seconds=_SECONDS)
+    if answer.status != HTTPStatus.NO_CONTENT:
+        raise OSError(
+            f"the publisher answers {answer.status} {answer.body[:500]!r} to {content_type}"
+        )
 
 
 def repeated(publisher: str, times: int = 3) -> tuple[Expected, ...]:
@@ -142,12 +219,12 @@ def repeated(publisher: str, times: int = 3) -> tuple[Expected, ...]:
         "ce-specversion": "1.0",
         "ce-id": id_,
         "ce-source": _SOURCE,
-        "ce-type": "issues.manual.created",
+        "ce-type": MANUAL_TYPE,
         "ce-time": format_micros(now),
     }
     for _ in range(times):
         answer = call("POST", publisher, json.dumps(body).encode(), headers, seconds=_SECONDS)
-        if answer.status // 100 != HTTPStatus.OK // 100:
+        if answer.status != HTTPStatus.NO_CONTENT:
             raise OSError(f"the publisher answers {answer.status} {answer.body[:500]!r} to {id_}")
     return (
         Expected(

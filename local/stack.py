@@ -35,7 +35,7 @@ from local.ports import HOST, Ports
 from local.processes import Child, Command, NotReadyError, Processes
 from local.proxy import Proxy
 from local.relay import Relay
-from local.resources import DATASET, create
+from local.resources import DATASET, PIPELINE_SUBSCRIPTION, create, delete_subscription
 from local.web import answers
 from schemas import live
 from schemas.apply import apply
@@ -46,8 +46,9 @@ _PUBLISHER_SECONDS = 60.0
 _JOB_SECONDS = 120.0
 _ENDING_SECONDS = 60.0
 _REQUEST_SECONDS = 30.0
-# What the job logs on standard error, at a line's start, once it reads.
-_READING = "reading "
+# What the job logs on standard error once Pub/Sub takes its pulls. Its banner comes before, and
+# says only what it is going to read.
+_CONNECTED = "connected to "
 
 
 class Stack:
@@ -214,7 +215,11 @@ class Stack:
         else:
             command = Command("Pub/Sub emulator", tuple(found.pubsub_command(port_of(address))))
             self._start_emulator(command, serving(address))
-        made = create(live.publisher_client(), live.subscriber_client(), self.options.project)
+        subscriber, project = live.subscriber_client(), self.options.project
+        # What an earlier stack left there would be rows that no event of this one accounts for.
+        if delete_subscription(subscriber, project, PIPELINE_SUBSCRIPTION):
+            self._say(f"{PIPELINE_SUBSCRIPTION} is made anew: what was left in it is not read")
+        made = create(live.publisher_client(), subscriber, project)
         self._say(f"created {len(made)} topics and subscriptions")
         if self.options.pubsub_proxy:
             self.pubsub_proxy = Proxy(address)
@@ -250,22 +255,24 @@ class Stack:
         pubsub.result()
         tables.result()
         command = job_command(self.options, self._pubsub_of_parts())
-        self.job = self._keep(command, _reads, _JOB_SECONDS)
+        self.job = self._keep(command, connected, _JOB_SECONDS)
 
     def _pubsub_of_parts(self) -> str:
         return self.pubsub_proxy.address if self.pubsub_proxy else self.addresses.pubsub
 
     def _start_emulator(self, command: Command, ready: Callable[[Child], bool]) -> float:
+        self._say(f"starting {command.name} ...")
         child = self._processes.start(command)
-        took = child.wait_ready(ready, _EMULATOR_SECONDS)
+        took = child.wait_ready(ready, _EMULATOR_SECONDS, self._say)
         self._emulators[command.name] = child
-        self._say(f"starting {command.name} ... ready in {took:.1f} s")
+        self._say(f"{command.name} is ready after {took:.1f} s")
         return took
 
     def _keep(self, command: Command, ready: Callable[[Child], bool], seconds: float) -> Keeper:
         keeper = Keeper(self._processes, command, ready=ready, seconds=seconds, say=self._say)
+        self._say(f"starting {command.name} ...")
         took = keeper.start()
-        self._say(f"starting {command.name} ... ready in {took:.1f} s")
+        self._say(f"{command.name} is ready after {took:.1f} s")
         return keeper
 
     def _say(self, line: str) -> None:
@@ -290,8 +297,9 @@ def serving(address: str, path: str = "") -> Callable[[Child], bool]:
     return lambda child: answers(f"{address}/{path}") and ports.is_served_by(child.pid, port)
 
 
-def _reads(job: Child) -> bool:
-    return any(line.startswith(_READING) for line in job.logged().splitlines())
+def connected(job: Child) -> bool:
+    """Whether the job, since this start of it, has logged that it is connected to Pub/Sub."""
+    return _CONNECTED in job.logged()
 
 
 def _in_thread(step: Callable[[], None]) -> "Future[None]":

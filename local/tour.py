@@ -1,12 +1,13 @@
 """What `python -m local run` does on a stack that is up: feed, account, show, and follow."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from google.api_core.exceptions import GoogleAPIError
 from requests.exceptions import RequestException
 
-from local.account import Account, Ledger, unmet
+from local.account import Account, Arrived, Ledger, difference, unmet
 from local.compare import differing
 from local.pull import drain
 from local.resources import (
@@ -19,6 +20,8 @@ from local.sample import Expected, feed
 from local.show import LATEST, NEWEST, console, letters_table, newest, rows_table
 from local.stack import Stack
 from schemas import live
+from schemas.failure import ERROR, REASON, STAGE
+from schemas.message import Message
 from schemas.table_file import shipped
 
 _SETTLE_SECONDS = 120.0
@@ -65,7 +68,7 @@ def tour(stack: Stack, say: Callable[[str], None], *, sample: bool) -> bool:
         out = console()
         out.print(rows_table(newest(client)))
         out.print(letters_table(account.letters))
-        good = _judge(expected, account, ledger, say)
+        good = judge(expected, account, ledger.payloads(), say)
     # From here on nobody reads it, and the emulator would keep all that is published in memory.
     delete_subscription(subscriber, project, ACCOUNT_SUBSCRIPTION)
     return good
@@ -104,21 +107,46 @@ def follow(stack: Stack, say: Callable[[str], None]) -> None:
         time.sleep(_EVERY)
 
 
-def _judge(
-    expected: Sequence[Expected], account: Account, ledger: Ledger, say: Callable[[str], None]
+def judge(
+    expected: Sequence[Expected],
+    account: Account,
+    rows: Iterable[tuple[Arrived, Any, Any]],
+    say: Callable[[str], None],
 ) -> bool:
-    """Says what became of the sample; whether all of it did as it should."""
-    lost = unmet(expected, account)
-    for each in lost:
+    """Says what became of the sample.
+
+    Args:
+        expected: What must have arrived, each an event of its own.
+        account: What did.
+        rows: Every row with its payload and old payload.
+        say: Told of everything that is not as it should be, then the sum.
+
+    Returns:
+        Whether all of it is as it should be.
+    """
+    found = difference(expected, account)
+    for each in found.unmet:
         say(f"  not arrived as expected: {each}")
-    if lost and not account.missing:
-        say("  it never reached the topic: see the logs of publisher and Firestore emulator")
-    written = [each for each in expected if each.fields is not None]
-    wrong = differing(written, ledger.payloads())
+    if len(account.published) < len(expected):
+        say(
+            f"  only {len(account.published)} of {len(expected)} events reached the topic: "
+            "see the logs of publisher and Firestore emulator"
+        )
+    elif found.unmet:
+        for row in found.rows:
+            say(f"  arrived, and nothing expected it: {row}")
+        for letter in found.letters:
+            say(f"  a dead letter that nothing expected: {_described(letter)}")
+    compared = [each for each in expected if each.compared]
+    wrong = differing(compared, rows)
     for each in wrong:
         say(f"  does not read back as it was written: {each}")
     say(
-        f"{len(written) - len(wrong)} of {len(written)} documents and issues read back equal; "
-        f"{account}"
+        f"{len(compared) - len(wrong)} of {len(compared)} rows compared with what was written "
+        f"(documents, also as they were before; issues) are equal; {account}"
     )
-    return account.balanced() and not lost and not wrong
+    return account.balanced() and not found.unmet and not wrong
+
+
+def _described(letter: Message) -> str:
+    return " ".join((letter.event_id, *(letter.attribute(name) for name in (STAGE, ERROR, REASON))))

@@ -7,6 +7,7 @@ append is delivered again and dropped by the warmed duplicate cache: so exactly 
 process, at least once across a kill.
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -28,6 +29,7 @@ from transforms.attempt import FAILED
 
 ROWS = "rows"
 _ROWS_A_REQUEST = 500
+_MOST_SENT = 8  # requests under way: bounds memory where one bundle is a whole recording
 _ROW_OVERHEAD = 8  # tag and length of a row in the request
 _REQUEST_OVERHEAD = 20_000  # names, offset and the writer's schema
 
@@ -67,7 +69,8 @@ class _Append(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._batches: dict[str, _Batch] = {}
-        self._sent: list[tuple[_Batch, Future[list[Refused]]]] = []
+        self._sent: deque[tuple[_Batch, Future[list[Refused]]]] = deque()
+        self._failures: list[Failure] = []
 
     def process(self, row: Row) -> None:
         batch = self._batches.get(row.table)
@@ -90,25 +93,29 @@ class _Append(beam.DoFn):
     def finish_bundle(self) -> Iterable[TaggedOutput]:
         for table, batch in self._batches.items():
             self._send(table, batch)
-        try:
-            with resident.reporting():
-                failures = [
-                    failure
-                    for batch, outcome in self._sent
-                    for failure in self._outcome(batch, outcome.result())
-                ]
-        finally:
-            for _, outcome in self._sent:
-                outcome.cancel()  # of a bundle that failed, what has not begun never does
+        self._settle(0)
         for table in self._tables:
             self._count(table)
-        for failure in failures:
+        for failure in self._failures:
             value = WindowedValue(failure, MIN_TIMESTAMP, (GlobalWindow(),))
             yield TaggedOutput(FAILED, value)
 
     def _send(self, table: str, batch: "_Batch") -> None:
         sender = table_sender(self._dataset, self._tables[table], self._encoders[table].descriptor)
+        self._settle(_MOST_SENT)
         self._sent.append((batch, sender.send(batch.encoded)))
+
+    def _settle(self, left: int) -> None:
+        """Waits for the oldest of the requests under way until so many are left."""
+        try:
+            with resident.reporting():
+                while len(self._sent) > left:
+                    batch, outcome = self._sent.popleft()
+                    self._failures += self._outcome(batch, outcome.result())
+        except resident.BundleFailed:
+            for _, outcome in self._sent:
+                outcome.cancel()  # what has not begun never does
+            raise
 
     def _outcome(self, batch: "_Batch", refused: list[Refused]) -> list[Failure]:
         self._failed.inc(len(refused))

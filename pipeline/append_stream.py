@@ -117,8 +117,8 @@ class TableWriter:
         client: A `BigQueryWriteClient`.
         table: Full name, `projects/P/datasets/D/tables/T`.
         descriptor: The rows' DescriptorProto.
-        lag: Says whether a refusal of a table or column is mere lateness: given a StorageError's
-            code, it asks BigQuery and raises ProblemsFound when the table or column is missing.
+        lag: Asks BigQuery whether a refusal is mere lateness: raises ProblemsFound when the table
+            or a column is missing, or is of another type.
         written: Which of these rows the table holds, by `event_id`; None for a table without ids.
 
     Attributes:
@@ -180,17 +180,21 @@ class TableWriter:
                 _log.info("left write stream %s open: %s", self._stream, error)
             self._stream = ""
 
-    def _append(self, pending: _Pending, refused: list[Refused]) -> None:
+    def _append(self, pending: _Pending, refused: list[Refused], *, checked: bool = False) -> None:
         backoff = Backoff("BigQuery", repeated=self.on_repeat)
         while pending:
             try:
                 pending = self._append_once(pending, refused, backoff)
             except _BatchRefused as error:
+                if not checked:
+                    # The service may mean the table: then no row is at fault, and the job ends.
+                    self._lag()
+                    checked = True
                 if len(pending) == 1:
                     refused.append(Refused(pending[0][0], ROW_REFUSED, str(error)))
                     return
                 half = len(pending) // 2
-                self._append(pending[:half], refused)
+                self._append(pending[:half], refused, checked=True)
                 pending = pending[half:]
 
     def _append_once(self, pending: _Pending, refused: list[Refused], backoff: Backoff) -> _Pending:
@@ -248,10 +252,11 @@ class TableWriter:
         except _REFUSALS as error:
             self._disconnect()
             raise _told_apart(_storage_code(error.details), error) from error
-        if not response.HasField("error"):
-            return {}
+        # Rows first: where one is named, none of the request is written (AppendRowsResponse).
         if response.row_errors:
             return {error.index: error.message for error in response.row_errors}
+        if not response.HasField("error"):
+            return {}
         status = response.error
         code = _storage_code(status.details)
         failure = exceptions.from_grpc_status(_STATUS[status.code], status.message)
@@ -299,7 +304,11 @@ class TableWriter:
         if self._written is None:
             _log.warning("%d rows of %s may be written twice", len(pending), self._table)
             return pending
-        written = self._written([row for _, row in pending])
+        try:
+            written = self._written([row for _, row in pending])
+        except exceptions.NotFound:
+            self._lag()
+            raise
         missing = [(i, row) for i, row in pending if row.event_id not in written]
         _log.warning("of %d rows, %d are in the table", len(pending), len(pending) - len(missing))
         return missing

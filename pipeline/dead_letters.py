@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 from google.api_core import exceptions
@@ -129,7 +130,18 @@ class _Publish(beam.DoFn):
     def _keep(self, letter: DeadLetter, why: str) -> None:
         """Parks a letter, durably, before the bundle is done."""
         record = to_line(Message(letter.data, letter.attributes)) + "\n"
-        path = write_parked(self._park, record.encode())
+        try:
+            path = write_parked(self._park, record.encode())
+        except (OSError, BeamIOError) as error:
+            raise ProblemsFound(
+                [
+                    Problem(
+                        f"--park {self._park}",
+                        f"a dead letter that Pub/Sub cannot take was to go there: {error}",
+                        "give --park a place that can be written",
+                    )
+                ]
+            ) from error
         self._parked.inc()
         _log.error(
             "dead letter of event %s parked as %s, since Pub/Sub cannot take it: %s",

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import queue
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -70,19 +72,18 @@ def banner(settings: Settings, engine: Engine) -> list[str]:
 def run_here(settings: Settings, engine: Engine) -> int:
     """Runs the job in this process, in stretches, until it is told to stop or the input ends."""
     totals = RunTotals()
-    before = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        while True:
-            totals.add(run_stretch(settings, engine))
-            if settings.input_files or resident.stopping.is_set():
-                break
-        code = _acknowledged(settings)
-    except Exception as error:  # noqa: BLE001 - logged, with an exit code
-        code = _explain(resident.raised or error)
-    finally:
-        resident.close_all()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with stopped_by_signals():
+        try:
+            while True:
+                totals.add(run_stretch(settings, engine))
+                if settings.input_files or resident.stopping.is_set():
+                    break
+            code = _acknowledged(settings)
+        except Exception as error:  # noqa: BLE001 - logged, with an exit code
+            code = _explain(resident.raised or error)
+            resident.stop()  # else closing waits for what rides out an outage
+        finally:
+            resident.close_all()
     for line in totals.lines():
         _log.info(line)
     if code == DONE:
@@ -140,11 +141,35 @@ def _explain(error: Exception) -> int:
     return FAILED
 
 
-def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    """Asks the job to drain; a second signal ends it at once."""
-    signal.signal(number, signal.SIG_DFL)
-    _log.info("told to stop (%s): draining", signal.Signals(number).name)
-    resident.stop()
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGINT ask the job to drain; the same signal again ends the process at once.
+
+    A handler runs on the main thread between any two instructions, perhaps inside of the very
+    lock that stopping takes. So it only hands the signal on, by the one queue whose `put` is
+    reentrant, to a thread that stops the job.
+    """
+    arrived: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+
+    def hand_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        signal.signal(number, signal.SIG_DFL)
+        arrived.put(number)
+
+    def watch() -> None:
+        while (number := arrived.get()) is not None:
+            _log.info("told to stop (%s): draining", signal.Signals(number).name)
+            resident.stop()
+
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    watcher = threading.Thread(target=watch, name="signals", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        arrived.put(None)
+        watcher.join()
 
 
 def _default_project() -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from google.api_core import exceptions
 
 from pipeline.outages import TRANSIENT
+from schemas.problem import Problem, ProblemsFound
 
 LEASE_SECONDS = 20
 """How long Pub/Sub leaves a message to us after each extension (10 to 600 s)."""
@@ -23,7 +24,37 @@ _EXTEND_EVERY = LEASE_SECONDS / 4
 _IDS_A_REQUEST = 1_000
 _DEADLINE = 10.0
 
+_LOST: dict[type[Exception], tuple[str, str]] = {
+    exceptions.NotFound: (
+        "is not there any more",
+        "it was deleted: create it again on the issues topic, then start the job again",
+    ),
+    exceptions.PermissionDenied: (
+        "is closed to this account",
+        "grant it roles/pubsub.subscriber on the subscription",
+    ),
+    exceptions.Unauthenticated: (
+        "refuses the credentials",
+        "run gcloud auth application-default login, or give the job a service account",
+    ),
+}
+"""What ends the use of a subscription until somebody mends it: what is wrong, and what to do."""
+
 _log = logging.getLogger(__name__)
+
+
+def explained(error: Exception, subscription: str) -> Exception:
+    """The error as ProblemsFound where somebody must do something about it, else as it is.
+
+    Args:
+        error: What a call about the subscription met.
+        subscription: Its full name.
+    """
+    for lost, (what, remedy) in _LOST.items():
+        if isinstance(error, lost):
+            where = f"--input_subscription {subscription}"
+            return ProblemsFound([Problem(where, f"{what}: {error}", remedy)])
+    return error
 
 
 class Leases:
@@ -33,21 +64,30 @@ class Leases:
         client: A `SubscriberClient`.
         subscription: Its full name.
         clock: Monotonic seconds.
+        changed: Called by the thread, which holds no lock then, when fewer acknowledgements are
+            pending, and when `error` is there.
 
     Attributes:
         waits: How many attempts an outage had repeated.
-        error: What ended the thread, if something did that nobody foresaw.
+        error: What ended the thread: the subscription or the right to it is gone (ProblemsFound),
+            or something that nobody foresaw.
     """
 
     def __init__(
-        self, client: Any, subscription: str, clock: Callable[[], float] = time.monotonic
+        self,
+        client: Any,
+        subscription: str,
+        clock: Callable[[], float] = time.monotonic,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         self._subscription = subscription
         self._clock = clock
+        self._changed = changed
         self._condition = threading.Condition()
         self._held: dict[str, float] = {}
         self._acks: list[str] = []
+        self._refused = 0
         self._closed = False
         self.waits = 0
         self.error: Exception | None = None
@@ -78,8 +118,9 @@ class Leases:
             for ack_id in ids:
                 self._held.pop(ack_id, None)
         try:
-            self._modify(ids, 0)
-        except TRANSIENT as error:
+            for start in range(0, len(ids), _IDS_A_REQUEST):
+                self._modify(ids[start : start + _IDS_A_REQUEST], 0)
+        except (*TRANSIENT, *_LOST) as error:
             _log.warning("%d messages come back only after their lease: %s", len(ids), error)
 
     def pending(self) -> int:
@@ -91,11 +132,11 @@ class Leases:
         """Waits until Pub/Sub has every acknowledgement, at most `deadline` seconds.
 
         Returns:
-            How many it still does not have.
+            How many it does not have: those not sent, and those it has ever refused.
         """
         with self._condition:
-            self._condition.wait_for(lambda: not self._acks, deadline)
-            return len(self._acks)
+            self._condition.wait_for(lambda: not self._acks or self.error, deadline)
+            return len(self._acks) + self._refused
 
     def close(self) -> None:
         """Ends the thread; what is still held is delivered again after its lease."""
@@ -108,7 +149,10 @@ class Leases:
         try:
             self._serve()
         except Exception as error:  # noqa: BLE001 - raised to the bundle by `Puller.take`
-            self.error = error
+            with self._condition:
+                self.error = explained(error, self._subscription)
+                self._condition.notify_all()
+            self._changed()
 
     def _serve(self) -> None:
         pause = 0.0
@@ -151,23 +195,27 @@ class Leases:
                         self._held[ack_id] = now + _EXTEND_EVERY
 
     def _acknowledge(self) -> None:
-        while True:
-            with self._condition:
-                part = self._acks[:_IDS_A_REQUEST]
-            if not part:
-                return
+        """Sends what is queued now, and no more: what comes meanwhile must not hold up leases."""
+        with self._condition:
+            queued = self._acks[:]
+        for start in range(0, len(queued), _IDS_A_REQUEST):
+            part = queued[start : start + _IDS_A_REQUEST]
+            refused = 0
             try:
                 self._client.acknowledge(
                     subscription=self._subscription, ack_ids=part, timeout=_DEADLINE, retry=None
                 )
-            except TRANSIENT:
+            except (*TRANSIENT, *_LOST):
                 raise
             except exceptions.GoogleAPICallError:
                 # Refused as such: the messages come back, and are dropped as duplicates.
                 _log.exception("Pub/Sub refused to acknowledge %d messages", len(part))
+                refused = len(part)
             with self._condition:
                 del self._acks[: len(part)]
+                self._refused += refused
                 self._condition.notify_all()
+            self._changed()
 
     def _modify(self, ack_ids: list[str], seconds: int) -> None:
         if not ack_ids:
@@ -180,7 +228,7 @@ class Leases:
                 timeout=_DEADLINE,
                 retry=None,
             )
-        except TRANSIENT:
+        except (*TRANSIENT, *_LOST):
             raise
         except exceptions.GoogleAPICallError:
             _log.exception("Pub/Sub refused to extend %d leases", len(ack_ids))

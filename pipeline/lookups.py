@@ -1,6 +1,6 @@
 """What the native sink and the duplicate cache ask BigQuery: which rows a table already holds."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from google.api_core.exceptions import NotFound
@@ -64,31 +64,40 @@ class Lookups:
             _timestamp("first", min(times)),
             _timestamp("last", max(times)),
         ]
-        return set(self._ids(query, parameters))
+        return {event_id for (event_id,) in self._ask(query, parameters)}
 
-    def recent(self, since: int, limit: int) -> Iterable[str]:
-        """The `event_id`s ingested since a time, the newest `limit` of them.
+    def recent(self, since: int, until: int, limit: int) -> list[tuple[int, str]]:
+        """What was ingested within a time: the newest `limit` rows, the oldest of them first.
 
         Args:
             since: Microseconds since the epoch.
+            until: Likewise; not included.
             limit: How many at the most.
+
+        Returns:
+            Pairs of `ingest_time` in microseconds and `event_id`.
         """
         query = (
-            f"SELECT event_id FROM `{self._full}` "  # noqa: S608 - names are checked when read
-            "WHERE ingest_time >= @since AND created_at >= @day "
+            "SELECT UNIX_MICROS(ingest_time), event_id "  # noqa: S608 - names are checked when read
+            f"FROM `{self._full}` "
+            "WHERE ingest_time >= @since AND ingest_time < @until AND created_at >= @day "
             f"ORDER BY ingest_time DESC LIMIT {limit}"
         )
-        parameters = [_timestamp("since", since), _timestamp("day", since - _WARM_DAYS * DAY)]
-        return self._ids(query, parameters)
+        parameters = [
+            _timestamp("since", since),
+            _timestamp("until", until),
+            _timestamp("day", since - _WARM_DAYS * DAY),
+        ]
+        return [(micros, event_id) for micros, event_id in self._ask(query, parameters)][::-1]
 
-    def _ids(self, query: str, parameters: list[Any]) -> list[str]:
-        def ask() -> list[str]:
+    def _ask(self, query: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
+        def ask() -> list[tuple[Any, ...]]:
             config = bigquery.QueryJobConfig(query_parameters=parameters)
             job = self._client.query(
                 query, job_config=config, timeout=_DEADLINE, retry=None, job_retry=None
             )
             rows = job.result(timeout=_DEADLINE, retry=None, job_retry=None)
-            return [row[0] for row in rows]
+            return [tuple(row.values()) for row in rows]
 
         return ride_out("BigQuery", ask)
 

@@ -284,22 +284,45 @@ def _beams_own(beam_args: Sequence[str]) -> list[Problem]:
             Problem("--no_pipeline_type_check", "breaks Beam's typed rows", "leave it out")
         )
     beams = _beam_flags()
-    for name in sorted(names - beams):
+    for name in sorted(names - beams.keys()):
         close = difflib.get_close_matches(name, [*beams, *(f"--{o.name}" for o in OPTIONS)], 1)
         remedy = f"did you mean {close[0]}?" if close else "--help lists the job's own"
         problems.append(Problem(name, "is neither the job's flag nor Beam's", remedy))
-    if beam_args and not beam_args[0].startswith("-"):
-        problems.append(Problem(beam_args[0], "is no flag", "flags begin with --"))
+    problems += [
+        Problem(word, "is no flag, nor the value of one", "flags begin with --")
+        for word in _stray(beam_args)
+    ]
     return problems
 
 
+def _stray(beam_args: Sequence[str]) -> list[str]:
+    """The words that no flag before them takes as a value."""
+    stray = []
+    takes_value = False
+    for arg in beam_args:
+        if arg.startswith("--"):
+            takes_value = "=" not in arg and _beam_flags().get(arg, True)
+        elif not takes_value:
+            stray.append(arg)
+        else:
+            takes_value = False
+    return stray
+
+
 @cache
-def _beam_flags() -> frozenset[str]:
-    """Every flag of Beam's own; one that Beam does not know it would only log and drop."""
+def _beam_flags() -> dict[str, bool]:
+    """Every flag of Beam's own, and whether it takes a value.
+
+    One that Beam does not know it would only log and drop.
+    """
     beams = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(beams)  # noqa: SLF001 - the hook that Beam documents
-    return frozenset(flag for action in beams._actions for flag in action.option_strings)  # noqa: SLF001
+    return {
+        flag: action.nargs != 0
+        for action in beams._actions  # noqa: SLF001
+        for flag in action.option_strings
+    }
 
 
 def _tables(files: Sequence[str], problems: list[Problem]) -> tuple[Table, ...]:

@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import requests
 from google.api_core import exceptions
-from google.auth.exceptions import TransportError
+from google.auth.exceptions import GoogleAuthError, TransportError
 
 from pipeline import resident
 
@@ -34,12 +35,30 @@ TRANSIENT: tuple[type[Exception], ...] = (
     exceptions.Unknown,  # UNKNOWN: a proxy's or a channel's fault
     exceptions.RetryError,  # a client's own retry gave up on one of these
     TransportError,  # no access token could be fetched
-    ConnectionError,  # REST: no connection
-    TimeoutError,  # REST: no answer in time
+    # REST, whose client hands on what requests raises; none of these is Python's own of that name.
+    requests.exceptions.ConnectionError,  # no connection, or it broke
+    requests.exceptions.Timeout,  # no answer in time
+    requests.exceptions.ChunkedEncodingError,  # it broke in mid-answer
+    ConnectionError,
+    TimeoutError,
 )
+# BigQuery's REST answers a spent quota with 403, as it does a missing right:
+# https://cloud.google.com/bigquery/docs/error-messages
+_QUOTA_REASONS = frozenset(("rateLimitExceeded", "quotaExceeded"))
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 10.0
 _SAY_AGAIN = 30.0
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether an error says nothing about the request, only about the moment."""
+    if isinstance(error, TRANSIENT):
+        return True
+    if isinstance(error, exceptions.Forbidden):
+        return any(
+            isinstance(each, dict) and each.get("reason") in _QUOTA_REASONS for each in error.errors
+        )
+    return isinstance(error, GoogleAuthError) and bool(error.retryable)
 
 
 class StoppedWaiting(Exception):
@@ -103,7 +122,6 @@ def ride_out(
     attempt: Callable[[], T],
     *,
     repeated: Callable[[], None] | None = None,
-    transient: tuple[type[Exception], ...] = TRANSIENT,
 ) -> T:
     """Calls until the service answers, waiting out the transient errors without end.
 
@@ -111,7 +129,6 @@ def ride_out(
         what: What is waited for, for the log.
         attempt: One call, with a deadline of its own.
         repeated: Called at each wait, to count it.
-        transient: What is waited out; everything else is raised.
 
     Raises:
         StoppedWaiting: The job was told to stop meanwhile.
@@ -120,7 +137,9 @@ def ride_out(
     while True:
         try:
             result = attempt()
-        except transient as error:
+        except Exception as error:
+            if not is_transient(error):
+                raise
             backoff.pause(error)
         else:
             backoff.done()

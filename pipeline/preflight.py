@@ -3,15 +3,17 @@
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
-from google.api_core.exceptions import Forbidden, NotFound
+from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, Unauthorized
 from google.auth.exceptions import GoogleAuthError
 
+from pipeline.dead_letters import write_parked
 from pipeline.options import Settings
-from pipeline.outages import TRANSIENT
+from pipeline.outages import is_transient
 from schemas import live
 from schemas.apply import missing_columns
 from schemas.problem import Problem
@@ -36,6 +38,16 @@ def preflight(settings: Settings, *, patience: float = _PATIENCE) -> list[Proble
     """
     deadline = time.monotonic() + patience
     problems: list[Problem] = []
+    try:
+        _ask_all(settings, problems, deadline)
+    except GoogleAuthError as error:
+        remedy = "run gcloud auth application-default login, or aim the job at emulators"
+        problems.append(Problem("credentials", str(error), remedy))
+    return problems
+
+
+def _ask_all(settings: Settings, problems: list[Problem], deadline: float) -> None:
+    _parking(settings, problems)
     input_topic = ""
     if settings.input_files:
         _recorded(settings, problems)
@@ -43,7 +55,16 @@ def preflight(settings: Settings, *, patience: float = _PATIENCE) -> list[Proble
         input_topic = _subscription(settings, problems, deadline)
     _dead_letters(settings, input_topic, problems, deadline)
     _tables(settings, problems, deadline)
-    return problems
+
+
+def _parking(settings: Settings, problems: list[Problem]) -> None:
+    """A place on this machine must take a file; others are not tried before they are needed."""
+    if not settings.park or "://" in settings.park:
+        return
+    try:
+        Path(write_parked(settings.park, b"")).unlink()
+    except OSError as error:
+        problems.append(Problem(f"--park {settings.park}", f"cannot be written: {error}"))
 
 
 def _recorded(settings: Settings, problems: list[Problem]) -> None:
@@ -130,14 +151,22 @@ def _ask(
         except NotFound:
             problems.append(Problem(where, "is not there", remedy))
             return None
-        except Forbidden as error:
+        except (Forbidden, Unauthorized) as error:
+            if is_transient(error):
+                _log.warning("not checked, its quota is spent: %s: %s", where, error)
+                return None
             problems.append(
                 Problem(
                     where, f"may not be read: {error.message}", "grant the job's account access"
                 )
             )
             return None
-        except TRANSIENT as error:
+        except Exception as error:
+            if not is_transient(error):
+                if isinstance(error, GoogleAPICallError):
+                    problems.append(Problem(where, f"cannot be asked about: {error}"))
+                    return None
+                raise
             if time.monotonic() > deadline:
                 _log.warning("not checked, since it does not answer: %s: %s", where, error)
                 return None

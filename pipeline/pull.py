@@ -18,13 +18,16 @@ from google.api_core import exceptions
 from google.pubsub_v1.types import PullRequest, PullResponse
 
 from pipeline import resident
-from pipeline.leases import Leases
+from pipeline.leases import Leases, explained
 from pipeline.outages import TRANSIENT, Backoff, StoppedWaiting
 from schemas.message import Message
 
 MAX_HELD_MESSAGES = 8_000
 MAX_HELD_BYTES = 64_000_000
-"""Flow control: what is queued or in a bundle. A pull that is under way may add one response."""
+"""Flow control: what is queued or in a bundle, data and attributes; of messages also those whose
+acknowledgement Pub/Sub does not have yet. Each of the pulls under way asked for what there was room
+for by the mean size so far, so where sizes grow, each may add one response above the bytes.
+"""
 
 BUNDLE_MESSAGES = 1_000
 BUNDLE_BYTES = 8_000_000
@@ -32,7 +35,8 @@ BUNDLE_BYTES = 8_000_000
 _PULLERS = 2
 _PULL_MESSAGES = 1_000
 _PULL_DEADLINE = 120.0
-_CONNECTED_SECONDS = 3.0
+_OVERHEAD = 200  # of a message's ids and times in the response
+_CONNECTED_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -60,8 +64,9 @@ class Puller:
         self._client = client
         self._subscription = subscription
         self._clock = clock
-        self.leases = Leases(client, subscription, clock)
+        self.leases = Leases(client, subscription, clock, self.wake)
         self._condition = threading.Condition()
+        self._threads: list[threading.Thread] = []
         self._queue: deque[Pulled] = deque()
         self._held: dict[str, int] = {}
         self._held_bytes = 0
@@ -72,6 +77,7 @@ class Puller:
         self._closed = False
         self._last_delivery = clock()
         self._away = True
+        self._connected = False
         self._failed_at = float("-inf")
         self._waits = 0
 
@@ -79,7 +85,9 @@ class Puller:
         """Starts pulling."""
         self.leases.start()
         for i in range(_PULLERS):
-            threading.Thread(target=self._pull, name=f"pull-{i}", daemon=True).start()
+            thread = threading.Thread(target=self._pull, name=f"pull-{i}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     @property
     def waits(self) -> int:
@@ -90,30 +98,35 @@ class Puller:
         """Takes what is there, at most a bundle; waits for a first message.
 
         Args:
-            wait: Seconds to wait at the most; less when the process is told to stop.
+            wait: Seconds to wait at the most; less when the process is told to stop, and while
+                nothing is known of the server, so that the log soon says when there is.
 
         Raises:
-            Exception: What a pull met that is no outage, such as a missing subscription.
+            ProblemsFound: The subscription or the right to it is gone.
+            Exception: What else a pull or an acknowledgement met that is no outage.
         """
         with self._condition:
+            if not self._connected:
+                wait = min(wait, _CONNECTED_SECONDS / 2)
             self._condition.wait_for(
-                lambda: self._queue or self._error or resident.stopping.is_set(), wait
+                lambda: self._queue or self._fault() or resident.stopping.is_set(), wait
             )
-            if error := self._error or self.leases.error:
+            if error := self._fault():
                 raise error
+            self._look_at_calls()
             if resident.stopping.is_set():
                 return []
             batch: list[Pulled] = []
             size = 0
             while self._queue and len(batch) < BUNDLE_MESSAGES:
-                size += len(self._queue[0].message.data)
+                size += self._held.get(self._queue[0].ack_id, 0)
                 if batch and size > BUNDLE_BYTES:
                     break
                 batch.append(self._queue.popleft())
             return batch
 
     def acknowledge(self, batch: list[Pulled]) -> None:
-        """Acknowledges what the engine has durably, and makes room for as much."""
+        """Acknowledges what the engine has durably; makes room once Pub/Sub has that."""
         ids = [pulled.ack_id for pulled in batch]
         self.leases.acknowledge(ids)
         self._release(ids)
@@ -125,21 +138,27 @@ class Puller:
         empty one is answered only after a minute or more.
         """
         with self._condition:
-            known = self._clock() - _CONNECTED_SECONDS
-            if any(self._failed_at < since < known for since in self._calls.values()):
-                self._away = False
+            self._look_at_calls()
             if self._queue or self._held or self._away or self.leases.pending():
                 self._last_delivery = self._clock()
             return self._clock() - self._last_delivery
 
     def wake(self) -> None:
-        """Makes `take` look again whether the process was told to stop."""
+        """Makes `take` look again whether to stop, and the pulls whether there is room."""
         with self._condition:
             self._condition.notify_all()
 
     def drain(self, deadline: float = 10.0) -> int:
-        """Waits for the acknowledgements; how many Pub/Sub does not have after `deadline` s."""
-        return self.leases.drain(deadline)
+        """Waits for the acknowledgements; how many Pub/Sub does not have after `deadline` s.
+
+        Raises:
+            ProblemsFound: The subscription or the right to it is gone.
+            Exception: What else ended the thread that sends them.
+        """
+        left = self.leases.drain(deadline)
+        if self.leases.error:
+            raise self.leases.error
+        return left
 
     def close(self, deadline: float = 10.0) -> None:
         """Stops pulling, gives back what was not taken, sends the last acknowledgements."""
@@ -152,6 +171,8 @@ class Puller:
         for call in calls:
             call.cancel()
         self.leases.give_back(rest)
+        for thread in self._threads:
+            thread.join(deadline)  # gives back what came after all
         self.leases.drain(deadline)
         self.leases.close()
 
@@ -165,8 +186,24 @@ class Puller:
     def _room(self) -> int:
         """How many messages a pull may ask for now, what others have asked for left out."""
         by_bytes = int((MAX_HELD_BYTES - self._held_bytes) / self._mean_bytes)
-        room = min(MAX_HELD_MESSAGES - len(self._held), by_bytes) - self._asked
+        held = len(self._held) + self.leases.pending()
+        room = min(MAX_HELD_MESSAGES - held, by_bytes) - self._asked
         return min(room, _PULL_MESSAGES)
+
+    def _fault(self) -> Exception | None:
+        return self._error or self.leases.error
+
+    def _look_at_calls(self) -> None:
+        """Takes a pull that has waited at the server for a while for a connection."""
+        known = self._clock() - _CONNECTED_SECONDS
+        if any(self._failed_at < since < known for since in self._calls.values()):
+            self._reached()
+
+    def _reached(self) -> None:
+        self._away = False
+        if not self._connected:
+            self._connected = True
+            _log.info("connected to %s", self._subscription)
 
     def _pull(self) -> None:
         backoff = Backoff("Pub/Sub", wait=self._wait, repeated=self._repeated)
@@ -190,7 +227,7 @@ class Puller:
                     return
             except Exception as error:  # noqa: BLE001 - raised to the bundle by `take`
                 with self._condition:
-                    self._error = error
+                    self._error = explained(error, self._subscription)
                     self._condition.notify_all()
                 return
             finally:
@@ -223,17 +260,24 @@ class Puller:
         batch = [_pulled(item) for item in received]
         self.leases.hold(pulled.ack_id for pulled in batch)
         with self._condition:
-            self._away = False
-            if not batch:
-                return
-            for pulled in batch:
-                size = len(pulled.message.data)
-                self._held[pulled.ack_id] = size
-                self._held_bytes += size
-                self._mean_bytes += (size + 500 - self._mean_bytes) * 0.01
-            self._queue.extend(batch)
-            self._last_delivery = self._clock()
-            self._condition.notify_all()
+            closed = self._closed
+            if not closed:
+                self._reached()
+                self._enqueue(batch)
+        if closed:
+            self.leases.give_back(pulled.ack_id for pulled in batch)
+
+    def _enqueue(self, batch: list[Pulled]) -> None:
+        if not batch:
+            return
+        for pulled in batch:
+            size = _size(pulled.message)
+            self._held_bytes += size - self._held.get(pulled.ack_id, 0)
+            self._held[pulled.ack_id] = size
+            self._mean_bytes += (size + _OVERHEAD - self._mean_bytes) * 0.01
+        self._queue.extend(batch)
+        self._last_delivery = self._clock()
+        self._condition.notify_all()
 
     def _wait(self, seconds: float) -> bool:
         with self._condition:
@@ -243,6 +287,12 @@ class Puller:
 
     def _repeated(self) -> None:
         self._waits += 1
+
+
+def _size(message: Message) -> int:
+    """What a message takes; its attributes in characters, which is cheaper than in bytes."""
+    attributes = message.attributes
+    return len(message.data) + sum(map(len, attributes)) + sum(map(len, attributes.values()))
 
 
 def _pulled(item: Any) -> Pulled:

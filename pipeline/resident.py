@@ -93,12 +93,20 @@ def growth(key: Hashable, total: int) -> int:
 
 
 def stop() -> None:
-    """Asks everything in the process to come to an end, and wakes what waits."""
+    """Asks everything in the process to come to an end, and wakes what waits.
+
+    Not to be called in a signal's handler: `Event.set` takes a lock that is not reentrant, and
+    the handler may have interrupted a thread inside of it.
+    """
     stopping.set()
     for wake in tuple(_wakers):
         wake()
 
 
 def on_stop(wake: Callable[[], None]) -> None:
-    """Registers what `stop` calls, once; it must not wait for a lock that a waiter holds."""
+    """Registers what `stop` calls, once, on the thread that stops.
+
+    It may take a lock, since `stop` is never called in a signal's handler: on the thread that
+    waits, and so perhaps within the lock itself.
+    """
     _wakers.append(wake)

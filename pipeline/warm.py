@@ -6,6 +6,7 @@ it starts, and once more when the leases of the one before have run out, in case
 last moment had not arrived yet.
 """
 
+import heapq
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -19,6 +20,7 @@ from transforms.deduplicate import SeenIds
 MOST_IDS = 2_000_000
 """Bound of each of the two caches; some 100 bytes an id."""
 
+_LEEWAY_SECONDS = 5
 _MICROS = 1_000_000
 
 _log = logging.getLogger(__name__)
@@ -28,19 +30,22 @@ class WrittenIds:
     """The `event_id`s that the tables held when the process began.
 
     Args:
-        recent: From a time (microseconds) to the ids ingested since.
+        recent: From two times (microseconds) to the ids ingested between, the oldest first.
         horizon: Seconds to look back.
         clock: Monotonic seconds.
     """
 
     def __init__(
         self,
-        recent: Callable[[int], Iterable[str]],
+        recent: Callable[[int, int], Iterable[str]],
         horizon: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._recent = recent
-        self._since = now_micros() - int(horizon * _MICROS)
+        began = now_micros()
+        self._since = began - int(horizon * _MICROS)
+        # What this process writes itself it knows anyway; clocks differ by less than the leeway.
+        self._until = began + _LEEWAY_SECONDS * _MICROS
         self._clock = clock
         self._again_at: float | None = clock() + LEASE_SECONDS
         self.ids = SeenIds(horizon, MOST_IDS, clock)
@@ -55,7 +60,9 @@ class WrittenIds:
 
     def _warm(self) -> None:
         began = self._clock()
-        self.ids.add(SeenIds.key(id_) for id_ in self._recent(self._since))
+        keys = (SeenIds.key(id_) for id_ in self._recent(self._since, self._until))
+        if forgotten := self.ids.add(keys):
+            _log.warning("%d event ids more than the bound of %d", forgotten, MOST_IDS)
         _log.info(
             "%d event ids known from the tables (%.1f s)", len(self.ids), self._clock() - began
         )
@@ -78,9 +85,9 @@ def written_ids(dataset: str, tables: tuple[Table, ...], horizon: float) -> Seen
             Lookups(client, dataset, table) for table in tables if table.layout == "structured"
         ]
 
-        def recent(since: int) -> Iterable[str]:
-            for lookups in asked:
-                yield from lookups.recent(since, MOST_IDS)
+        def recent(since: int, until: int) -> Iterable[str]:
+            found = (lookups.recent(since, until, MOST_IDS) for lookups in asked)
+            return (event_id for _, event_id in heapq.merge(*found))
 
         return WrittenIds(recent, horizon)
 

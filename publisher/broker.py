@@ -9,6 +9,7 @@ process: one call a request 1,576 requests/s, Google's batching client 2,187, th
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -47,6 +48,7 @@ MESSAGE_OVERHEAD = 16
 CALLS_IN_FLIGHT = 4
 
 READY_DEADLINE = 2.0
+PUBLISH_PERMISSION = "pubsub.topics.publish"
 
 _OPTIONS = (
     # A publish request is up to 10 MB; gRPC's default is 4 MB.
@@ -58,6 +60,8 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
+
+log = logging.getLogger("publisher")
 
 _Request = PublishRequest.pb()
 _PubsubMessage = PubsubMessage.pb()
@@ -80,8 +84,11 @@ class Broker(Protocol):
     async def check(self) -> None:
         """Returns when the topic exists and something is subscribed to it.
 
+        Who may publish and not look at the topic is ready too, with a note in the log.
+
         Raises:
-            BrokerError: It doesn't, nothing is, or there was no answer in time.
+            BrokerError: It doesn't, nothing is, publishing is not permitted, or there was no
+                answer in time.
         """
 
     async def close(self) -> None:
@@ -118,6 +125,7 @@ class PubSubBroker:
         self._waiting: deque[_Waiting] = deque()
         self._calls: set[asyncio.Task[None]] = set()
         self._planned = False
+        self._noted = False
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """See `Broker.publish`."""
@@ -140,22 +148,54 @@ class PubSubBroker:
         """See `Broker.check`."""
         try:
             async with asyncio.timeout(READY_DEADLINE):
-                # The emulator lists no subscriptions of a topic that does not exist, Pub/Sub
-                # says NOT_FOUND: asked for the topic, both do.
-                await self._client.get_topic(
-                    request={"topic": self._topic}, retry=None, timeout=READY_DEADLINE
-                )
-                found = await self._client.list_topic_subscriptions(
-                    request={"topic": self._topic, "page_size": 1},
-                    retry=None,
-                    timeout=READY_DEADLINE,
-                )
+                try:
+                    await self._look()
+                except exceptions.PermissionDenied as denied:
+                    await self._ask(denied)
         except exceptions.GoogleAPICallError as error:
             raise BrokerError(f"{self._topic}: {_named(error)}") from error
         except TimeoutError as error:
             raise BrokerError(f"{self._topic}: no answer within {READY_DEADLINE:g} s") from error
-        if not found.subscriptions:
-            raise BrokerError(f"{self._topic} has no subscription: it would keep no message")
+
+    async def _look(self) -> None:
+        """Looks at the topic and for a subscription; takes pubsub.topics.get for both."""
+        # The emulator lists no subscriptions of a topic that does not exist, Pub/Sub says
+        # NOT_FOUND: asked for the topic, both do.
+        await self._client.get_topic(
+            request={"topic": self._topic}, retry=None, timeout=READY_DEADLINE
+        )
+        subscriptions = await self._client.list_topic_subscriptions(
+            request={"topic": self._topic, "page_size": 1}, retry=None, timeout=READY_DEADLINE
+        )
+        async for _ in subscriptions:  # a page may be empty though there is a next one
+            return
+        raise BrokerError(f"{self._topic} has no subscription: it would keep no message")
+
+    async def _ask(self, denied: exceptions.PermissionDenied) -> None:
+        """Asks whether publishing is permitted, which takes no permission to ask.
+
+        `roles/pubsub.publisher` alone lacks pubsub.topics.get. The answer for a topic that does
+        not exist is that nothing is permitted:
+        https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.topics/testIamPermissions
+        """
+        answer = await self._client.test_iam_permissions(
+            request={"resource": self._topic, "permissions": [PUBLISH_PERMISSION]},
+            retry=None,
+            timeout=READY_DEADLINE,
+        )
+        if PUBLISH_PERMISSION not in answer.permissions:
+            raise BrokerError(
+                f"{self._topic}: does not exist, or may not be published to"
+                " (grant roles/pubsub.publisher on the topic)"
+            )
+        if not self._noted:
+            self._noted = True
+            log.warning(
+                "not checked: whether %s has a subscription (%s); grant roles/pubsub.viewer on the"
+                " topic",
+                self._topic,
+                _named(denied),
+            )
 
     async def close(self) -> None:
         """See `Broker.close`."""

@@ -1,7 +1,8 @@
 """What a POST becomes: the messages to publish and the answer to give, or a refusal.
 
 Pure functions of headers and body: no HTTP framework, no broker. The order of judgement is the
-contract's: the content type, then the content, then Pub/Sub's limits.
+contract's: the content type, then the content, then Pub/Sub's limits (413: a message of more
+bytes or attributes, a batch of more events than Pub/Sub takes at once).
 """
 
 import uuid
@@ -15,7 +16,6 @@ from schemas.cloudevents import (
     JSON_TYPE,
     STRUCTURED_TYPE,
     CloudEvent,
-    MessageTooLarge,
     from_batch,
     from_binary,
     from_older,
@@ -24,13 +24,17 @@ from schemas.cloudevents import (
     media_type,
     to_message,
 )
-from schemas.json_text import parse_json
+from schemas.json_text import TooMuch, parse_json
 from schemas.message import ISSUE_ID, MANUAL_TYPE, Message, issue_id_of_manual
 from schemas.problem import ProblemsFound
 from schemas.times import format_micros, now_micros
 
 MANUAL_SOURCE = "//firestore-to-pubsub/manual"
 FORM_TYPE = "application/x-www-form-urlencoded"
+
+# Of a refusal's reason, which is answered and logged: some of it quotes the request.
+MAX_REASON_BYTES = 2_048
+_CUT = " ... and more"
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -53,11 +57,15 @@ class Refused(Exception):
 
     Args:
         status: HTTP status: 400, 413 or 415.
-        reason: What is wrong, for the sender.
+        reason: What is wrong, for the sender; cut to `MAX_REASON_BYTES` of UTF-8.
     """
 
     def __init__(self, status: int, reason: str) -> None:
         self.status = status
+        encoded = reason.encode()
+        if len(encoded) > MAX_REASON_BYTES:
+            kept = encoded[: MAX_REASON_BYTES - len(_CUT)]
+            reason = kept.decode("utf-8", "ignore") + _CUT
         self.reason = reason
         super().__init__(f"{status}: {reason}")
 
@@ -99,7 +107,7 @@ def judge(headers: Headers, body: bytes, stamp: Stamp) -> Accepted:
         if any(name.lower().startswith(HEADER_PREFIX.encode()) for name, _ in headers):
             return Accepted((to_message(from_binary(headers, body)),))
         return _judge_json(kind, body, stamp)
-    except MessageTooLarge as error:
+    except TooMuch as error:
         raise Refused(413, str(error)) from error
     except ProblemsFound as error:
         raise Refused(400, str(error)) from error

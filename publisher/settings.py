@@ -7,6 +7,11 @@
 | HOST, PORT | where `python -m publisher` listens (uvicorn's flags are its own) | 0.0.0.0, 8080 |
 | PUBLISH_DEADLINE_SECONDS | how long a request waits for Pub/Sub's ack | 8 |
 | PUBSUB_EMULATOR_HOST | host:port of an emulator, as Google's clients have it | Google Cloud |
+
+On Google Cloud the service's account needs two roles on the topic: `roles/pubsub.publisher`, to
+publish, and `roles/pubsub.viewer` (pubsub.topics.get), with which `/ready` tells a topic that is
+missing or has no subscription. Without the second, `/ready` asks only whether it may publish, and
+the log says so once.
 """
 
 import re

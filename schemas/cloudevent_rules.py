@@ -5,6 +5,7 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import islice
 
 from schemas.message import MAX_VALUE_BYTES
 from schemas.problem import Problem
@@ -15,6 +16,11 @@ SPECVERSION = "1.0"
 REQUIRED = ("specversion", "id", "source", "type")
 CORE = (*REQUIRED, "time", "subject", "dataschema", "datacontenttype")
 _SPECIFICATION = "CloudEvents 1.0.2"
+
+FIRESTORE_TYPES = "google.cloud.firestore."
+
+# As many as help a sender; a body may hold millions, and each is answered and logged.
+MAX_PROBLEMS = 20
 
 NAME = re.compile(r"[a-z0-9]+")
 # The specification's String: no control characters, no surrogates, no Unicode noncharacters.
@@ -43,6 +49,34 @@ _GRAMMARS = {
 def shown(name: str) -> str:
     """A name fit for an error text: short, and without half a surrogate pair or a control."""
     return name[:64] if name.isascii() and name.isprintable() else repr(name[:64])
+
+
+def first_problems(problems: Iterable[Problem]) -> list[Problem]:
+    """The first `MAX_PROBLEMS`, and one that says so when there are more."""
+    found = list(islice(problems, MAX_PROBLEMS + 1))
+    if len(found) > MAX_PROBLEMS:
+        found[MAX_PROBLEMS] = Problem("and more", f"only the first {MAX_PROBLEMS} are told")
+    return found
+
+
+def leave_out_hints(attributes: dict[str, str], problems: dict[str, Problem]) -> None:
+    """Takes out of a Firestore event what is wrong with anything but its identity and its time.
+
+    Its senders make attributes of a document's name, which may hold any character and any percent
+    sign, and of the user's id, which may be any string under custom authentication; the protobuf
+    has the names themselves, and Eventarc drops an event that is refused. An empty time is absent,
+    another one that can't be read is a problem still. Other types of events are left alone.
+
+    Args:
+        attributes: As read, those with a problem too where they could be; changed in place.
+        problems: By attribute; changed in place.
+    """
+    if not attributes.get("type", "").startswith(FIRESTORE_TYPES):
+        return
+    kept = REQUIRED if attributes.get("time") == "" else (*REQUIRED, "time")
+    for name in problems.keys() - kept:
+        del problems[name]
+        attributes.pop(name, None)
 
 
 def attribute_problems(

@@ -16,7 +16,12 @@ What is decided here where the specification leaves it open:
 | no `datacontenttype` beside `data` | `application/json` is written out |
 | more than 500 levels | refused: BigQuery's JSON takes no more |
 | a fragment in `dataschema` | taken, as the specification's JSON schema does |
-| a Firestore event's subject or document that can't be read | left out: a hint, made of a name |
+| an attribute of a `google.cloud.firestore.` event that breaks a rule: empty, unreadable, \
+ill-named, ill-typed, twice | left out: the data has what it hints at; id, source, type and \
+specversion are judged, and a time that is not empty |
+| more than 1,000 events in a batch, or members in an event | too much (HTTP 413): Pub/Sub takes \
+1,000 messages in a publish request and 100 attributes in a message |
+| more than 20 problems | the first 20, and that there are more |
 """
 
 import base64
@@ -27,10 +32,21 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from schemas.cloudevent_rules import CORE, NAME, SPECVERSION, attribute_problems, shown
+from schemas.cloudevent_rules import (
+    CORE,
+    FIRESTORE_TYPES,
+    MAX_PROBLEMS,
+    NAME,
+    SPECVERSION,
+    attribute_problems,
+    first_problems,
+    leave_out_hints,
+    shown,
+)
 from schemas.json_text import (
     JsonNumber,
     Span,
+    TooMuch,
     expect_end,
     json_errors,
     read_elements,
@@ -61,15 +77,18 @@ JSON_TYPE = "application/json"
 HEADER_PREFIX = "ce-"
 
 OLDER_SOURCE = "//firestore-to-pubsub/older"
-FIRESTORE_TYPES = "google.cloud.firestore."
 OLDER_TYPE = FIRESTORE_TYPES + "document.v1.written"
+
+# Messages in one publish request: https://cloud.google.com/pubsub/quotas#resource_limits. A larger
+# batch of tiny events would keep its thread for many seconds.
+MAX_BATCH_EVENTS = 1_000
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 
-class MessageTooLarge(ProblemsFound):
+class MessageTooLarge(TooMuch):
     """The event is valid and its message would break one of Pub/Sub's limits (HTTP 413)."""
 
 
@@ -117,14 +136,9 @@ def from_binary(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> CloudEve
     """
     attributes, problems, content_type = _read_headers(headers)
     problems |= attribute_problems(attributes, problems, HEADER_PREFIX)
-    if attributes.get("type", "").startswith(FIRESTORE_TYPES):
-        # Firestore's senders make these of a document's name, which may hold any character and
-        # any percent sign; the protobuf has the name itself, so no event is lost for a hint.
-        for hint in ("subject", "document"):
-            if problems.pop(hint, None):
-                attributes.pop(hint, None)
+    leave_out_hints(attributes, problems)
     if problems:
-        raise ProblemsFound(problems.values())
+        raise ProblemsFound(first_problems(problems.values()))
     if content_type:
         attributes["datacontenttype"] = content_type
     return _event(attributes, body)
@@ -135,6 +149,7 @@ def from_structured(body: bytes) -> CloudEvent:
 
     Raises:
         ProblemsFound: The body is no JSON object, or the event breaks the specification.
+        TooMuch: The event has more members than any message could carry.
     """
     text = text_of(body)
     with json_errors():
@@ -143,7 +158,7 @@ def from_structured(body: bytes) -> CloudEvent:
     found = _read_event(text, members, "")
     if isinstance(found, CloudEvent):
         return found
-    raise ProblemsFound(found)
+    raise ProblemsFound(first_problems(found))
 
 
 def from_batch(body: bytes) -> list[CloudEvent]:
@@ -151,20 +166,26 @@ def from_batch(body: bytes) -> list[CloudEvent]:
 
     Raises:
         ProblemsFound: The body is no JSON array of objects, or an event breaks the
-            specification; with the problems of every event, each by its index.
+            specification; with the first problems of the events, each by its index.
+        TooMuch: There are more than `MAX_BATCH_EVENTS`, or one has too many members.
     """
     text = text_of(body)
     events: list[CloudEvent] = []
     problems: list[Problem] = []
     with json_errors():
         for index, members in enumerate(read_elements(text, skip(text, 0))):
+            if index == MAX_BATCH_EVENTS:
+                what = f"more than {MAX_BATCH_EVENTS} events"
+                raise TooMuch([Problem("batch", what, "send them in several")])
             found = _read_event(text, members, f"[{index}].")
             if isinstance(found, CloudEvent):
                 events.append(found)
             else:
                 problems += found
+            if len(problems) > MAX_PROBLEMS:
+                break
     if problems:
-        raise ProblemsFound(problems)
+        raise ProblemsFound(first_problems(problems))
     return events
 
 
@@ -297,6 +318,7 @@ def _read_event(
         except ValueError as error:
             problems[name] = Problem(shown(prefix + name), str(error))
     problems |= attribute_problems(attributes, problems, prefix)
+    leave_out_hints(attributes, problems)
     try:
         data = _data_of(text, members, attributes)
     except ValueError as error:

@@ -185,7 +185,7 @@ def _firestore(message: Message, type_: str, kind: str) -> Event:
             f"old_value is of another document: {old.name[:500]!r}, not {name[:500]!r}"
         )
     update_time = _micros(current, "update_time")
-    if kind == "written" and old is None and _changed_since_created(current):
+    if kind in ("written", "updated") and old is None and _changed_since_created(current):
         raise InvalidDocument(
             "the document's update_time is later than its create_time, so it was there before, "
             "yet old_value is not in the event: the data were cut short"

@@ -125,10 +125,11 @@ def fields_to_json(fields: Mapping[str, Any]) -> dict[str, Json]:
 
 
 def _object(fields: Mapping[str, Any]) -> dict[str, Json]:
+    # In order, since protobuf's maps have none: the same event is the same text in each run.
     # The hottest loop there is: upb's own iterator and index rather than `items()`, which is
     # Python's, and no call for strings, which most values are.
     found: dict[str, Json] = {}
-    for name in fields:
+    for name in sorted(fields):
         value = fields[name]
         kind = value.WhichOneof("value_type")
         found[name] = value.string_value if kind == "string_value" else _GETTERS[kind](value)

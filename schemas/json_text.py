@@ -1,7 +1,7 @@
 """JSON text read one level at a time, so that the text of each part is at hand unchanged.
 
-`json.loads` keeps no positions and turns numbers into floats; here a number is its literal text
-and a member knows where it stands. Python's own scanner does the work.
+`json.loads` keeps no positions and turns numbers into floats; here a member knows where it
+stands, so that its number is its literal text. Python's own scanner does the work.
 """
 
 import json
@@ -16,6 +16,8 @@ from schemas.problem import Problem, ProblemsFound
 
 # https://cloud.google.com/bigquery/docs/json-data#limitations
 MAX_JSON_DEPTH = 500
+# An event becomes a message of at most 100 attributes; the rest is for members that are null.
+MAX_MEMBERS = 1_000
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -24,6 +26,15 @@ class JsonNumber(str):
     """A JSON number by its literal text, never a float: what came is what goes on."""
 
     __slots__ = ()
+
+
+# Stands for every number inside a value: who needs one takes its text. A string for each would
+# cost nine megabytes of JSON half a gigabyte.
+NUMBER = object()
+
+
+class TooMuch(ProblemsFound):
+    """Valid as far as it was read, and more than one request may carry (HTTP 413)."""
 
 
 def unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -57,7 +68,7 @@ class Span:
 
 
 def parse_json(body: bytes) -> Any:
-    """Reads a body as RFC 8259 has it; numbers come as `JsonNumber`.
+    """Reads a body as RFC 8259 has it; every number comes as `NUMBER`.
 
     Raises:
         ProblemsFound: Not UTF-8, not JSON (NaN and Infinity are not), a key twice in one object,
@@ -82,12 +93,15 @@ def json_errors() -> Iterator[None]:
         raise ProblemsFound([Problem("body", str(error))]) from error
 
 
-_DECODER = json.JSONDecoder(
-    parse_float=JsonNumber, parse_int=JsonNumber, parse_constant=refuse_constant
-)
+def _number(_: str) -> object:
+    # A Python function, not a type: the scanner lets other threads run only where it calls one.
+    return NUMBER
+
+
+_DECODER = json.JSONDecoder(parse_float=_number, parse_int=_number, parse_constant=refuse_constant)
 _UNIQUE = json.JSONDecoder(
-    parse_float=JsonNumber,
-    parse_int=JsonNumber,
+    parse_float=_number,
+    parse_int=_number,
     parse_constant=refuse_constant,
     object_pairs_hook=unique_object,
 )
@@ -140,7 +154,13 @@ def expect_end(text: str, at: int) -> None:
 
 
 def read_members(text: str, at: int) -> tuple[dict[str, Span] | None, int]:
-    """The members of the object that starts at `at`; None for a value that is no object."""
+    """The members of the object that starts at `at`; None for a value that is no object.
+
+    A member that is a number comes as `JsonNumber`; numbers further inside come as `NUMBER`.
+
+    Raises:
+        TooMuch: There are more than `MAX_MEMBERS` of them.
+    """
     if text[at : at + 1] != "{":
         return None, _scan(text, at)[1]
     members: dict[str, Span] = {}
@@ -153,12 +173,14 @@ def read_members(text: str, at: int) -> tuple[dict[str, Span] | None, int]:
         name, at = scanstring(text, at + 1, True)
         if name in members:
             raise json.JSONDecodeError(f"Member {name[:64]!r} came twice", text, at)
+        if len(members) == MAX_MEMBERS:
+            raise TooMuch([Problem("event", f"more than {MAX_MEMBERS} members")])
         at = skip(text, at)
         if text[at : at + 1] != ":":
             raise json.JSONDecodeError("Expecting ':'", text, at)
         start = skip(text, at + 1)
         value, end = _scan(text, start)
-        members[name] = Span(value, start, end)
+        members[name] = Span(JsonNumber(text[start:end]) if value is NUMBER else value, start, end)
         at = skip(text, end)
         if text[at : at + 1] == "}":
             return members, at + 1

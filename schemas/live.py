@@ -27,13 +27,21 @@ PUBSUB_EMULATOR_HOST = "PUBSUB_EMULATOR_HOST"
 BIGQUERY_EMULATOR_HOST = "BIGQUERY_EMULATOR_HOST"
 BIGQUERY_STORAGE_EMULATOR_HOST = "BIGQUERY_STORAGE_EMULATOR_HOST"
 
-_OPTIONS = (
+_OPTIONS: tuple[tuple[str, int], ...] = (
     # Messages and append requests are up to 10 MB; gRPC's default is 4 MB.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     # After an outage the first new connection is tried within 2 s, not within 2 minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+
+_KEEPALIVE = (
+    # A connection that died without a word is noticed within 40 s, not within 15 minutes. To
+    # Google alone: the emulators' servers end a connection that is pinged so often.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
 )
 
 
@@ -79,7 +87,7 @@ def _transport(kind: Any, emulator: str | None) -> Any:
         return kind(channel=channel, credentials=AnonymousCredentials())
 
     def create_channel(host: str, **kwargs: Any) -> grpc.Channel:
-        options = dict(kwargs.pop("options", None) or ()) | dict(_OPTIONS)
+        options = dict(kwargs.pop("options", None) or ()) | dict(_OPTIONS + _KEEPALIVE)
         channel: grpc.Channel = kind.create_channel(host, options=list(options.items()), **kwargs)
         return channel
 

@@ -102,7 +102,8 @@ class Shaper:
         if event.collection is not None:
             table = self._by_collection.get(event.collection, table)
         values = _LAYOUTS[table.layout](event, self._slots[table.name], now)
-        if len(event.message.data) > self._surely_small[table.name]:
+        paths = sum(map(len, event.changed_fields))  # each repeats those above it
+        if len(event.message.data) + paths > self._surely_small[table.name]:
             _check_size(values)
         return Row(table.name, values, event.message)
 

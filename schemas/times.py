@@ -46,12 +46,12 @@ def parse_rfc3339(text: str) -> int:
     if sign:
         offset_hour, offset_minute = int(match[6]), int(match[7])
         if offset_hour > 23 or offset_minute > 59:
-            raise ValueError(f"{text!r} has an impossible offset")
+            raise ValueError(f"{text[:64]!r} has an impossible offset")
         offset = offset_hour * 3_600 + offset_minute * 60
         seconds += -offset if sign == "+" else offset
     micros = seconds * 1_000_000 + (int(fraction[:6].ljust(6, "0")) if fraction else 0)
     if not MIN_MICROS <= micros <= MAX_MICROS:
-        raise ValueError(f"{text!r} lies outside the years 1 to 9999 in UTC")
+        raise ValueError(f"{text[:64]!r} lies outside the years 1 to 9999 in UTC")
     return micros
 
 

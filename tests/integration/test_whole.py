@@ -7,6 +7,7 @@ import urllib.request
 import pytest
 
 from bench.chaos import Plan, run
+from local.emulators import FIRESTORE_EMULATOR_HOST, PUBSUB_EMULATOR_HOST
 from local.layout import Options
 from local.stack import Stack
 from local.tour import tour
@@ -18,8 +19,12 @@ def whole(tmp_path_factory):
     """A stack of its own, with the job."""
     folder = tmp_path_factory.mktemp("whole")
     options = Options(folder=folder, usual_ports=False, pubsub_proxy=True)
-    with Stack(options, lambda _: None) as running:
-        yield running
+    with pytest.MonkeyPatch.context() as patch:
+        # Else it would use the emulators of the other tests' stack, and what is left in them.
+        for name in (PUBSUB_EMULATOR_HOST, FIRESTORE_EMULATOR_HOST):
+            patch.delenv(name, raising=False)
+        with Stack(options, lambda _: None) as running:
+            yield running
 
 
 def test_the_ledger_balances_under_two_kills(whole):

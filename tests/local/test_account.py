@@ -1,6 +1,11 @@
 """Accounting for every event by set of event_id."""
 
-from local.account import Account, Arrived, unmet
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from local.account import Account, Arrived, Ledger, difference, unmet
 from local.sample import Expected
 from schemas.message import Message
 
@@ -89,3 +94,100 @@ def test_a_dead_letter_must_have_failed_as_expected():
     for wrong in (letter("a", stage="shape"), letter("a", error="Other"), letter("b")):
         assert unmet([wanted], account("a", (), [wrong])) == [wanted]
     assert unmet([wanted], account("a", [row("a")])) == [wanted]
+
+
+def test_what_nothing_expected_is_named():
+    """Rows and letters that answer no expectation are told apart from those that do.
+
+    A dead letter is at least once: the second of an expected one is no surprise.
+    """
+    made = Expected("row", "made", document_path="issues/a", operation="CREATE")
+    bad = Expected("dead letter", "bad", event_id="b", stage="decode", error="NoData")
+    right, wrong = row("1", "", "issues/a", "CREATE"), row("2", "", "issues/a", "UPDATE")
+    other = letter("c")
+    found = difference([made, bad], account("", [right, wrong], [letter("b"), letter("b"), other]))
+    assert (found.unmet, found.rows, found.letters) == ((), (wrong,), (other,))
+    assert difference([made, made], account("", [right])).unmet == (made,)
+
+
+class Tables:
+    """BigQuery with one table whose rows are others at each query, the last ones for good."""
+
+    project = "demo-project"
+
+    def __init__(self, *states):
+        self.states = list(states)
+
+    def query(self, *_, **__):
+        rows = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        return SimpleNamespace(
+            result=lambda **_: [dict(zip("abcd", (each, "", "", ""), strict=True)) for each in rows]
+        )
+
+
+class Topic:
+    """Pub/Sub with one event on the topic and no dead letter."""
+
+    def __init__(self):
+        self.left = {"projects/demo-project/subscriptions/published": ["a"]}
+
+    def pull(self, request, **_):
+        received = [
+            SimpleNamespace(
+                ack_id=each,
+                message=SimpleNamespace(
+                    data=b"",
+                    attributes={"event_id": each},
+                    message_id=each,
+                    publish_time=SimpleNamespace(timestamp=lambda: 0),
+                ),
+            )
+            for each in self.left.pop(request["subscription"], [])
+        ]
+        return SimpleNamespace(received_messages=received)
+
+    def acknowledge(self, **_):
+        pass
+
+
+@pytest.fixture
+def ledger():
+    """Makes a ledger of one event and the rows as they are at each look, the first before it."""
+
+    def make(*states):
+        return Ledger(
+            subscriber=Topic(),
+            client=Tables([], *states),
+            dataset="issues_ds",
+            tables=[SimpleNamespace(name="issues_stream", layout="structured")],
+            published="published",
+            letters="letters",
+        )
+
+    return make
+
+
+def test_settling_ends_at_the_first_balance(ledger):
+    """Without a quiet time the first balanced account is the answer."""
+    assert ledger([], ["a"], ["a", "a"]).settle(10).balanced()
+
+
+def test_a_double_that_comes_late_is_seen_in_the_quiet_time(ledger):
+    """The account must stay balanced: a repeat that comes after the first balance is found."""
+    account = ledger([], ["a"], ["a"], ["a", "a"]).settle(0.5, quiet=5)
+    assert account.doubled == {"a"}
+
+
+def test_the_quiet_time_comes_on_top_and_ends(ledger):
+    """An account that stays balanced is returned after the quiet, though longer than the time."""
+    began = time.monotonic()
+    assert ledger(["a"]).settle(0.1, quiet=0.7).balanced()
+    assert 0.7 <= time.monotonic() - began < 5
+
+
+def test_the_quiet_begins_anew_when_something_moves(ledger):
+    """An event that goes missing in between, as while a table is out of sight, starts it again."""
+    looks = ledger(["a"], [], ["a"])
+    began = time.monotonic()
+    assert looks.settle(10, quiet=0.4).balanced()
+    assert time.monotonic() - began >= 0.9

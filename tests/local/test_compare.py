@@ -91,7 +91,22 @@ def test_only_a_row_of_the_same_event_counts():
     )
     right = Arrived("1", "FS-1", "issues/a", "CREATE")
     other = Arrived("2", "FS-2", "issues/b", "CREATE")
-    assert differing([expected], [(right, {"n": -0.0})]) == []
-    assert differing([expected], [(right, {"n": 0.0}), (other, {"n": -0.0})]) == [expected]
-    deleted = Expected("row", "gone", document_path="issues/a", operation="DELETE")
-    assert differing([deleted], []) == []
+    assert differing([expected], [(right, {"n": -0.0}, None)]) == []
+    wrong = [(right, {"n": 0.0}, None), (other, {"n": -0.0}, None)]
+    assert differing([expected], wrong) == [expected]
+    letter = Expected("dead letter", "bad", event_id="a")
+    assert differing([letter], []) == []
+
+
+def test_what_was_there_before_is_compared_too():
+    """A deletion has the last fields as old payload and no payload; an update has both."""
+    gone = Expected("row", "gone", event_id="1", old_fields={"n": 1})
+    changed = Expected("row", "changed", event_id="2", fields={"n": 2}, old_fields={"n": 1})
+    assert gone.compared
+    deleted, updated = Arrived("1", "", "", "DELETE"), Arrived("2", "", "", "UPDATE")
+    right = [(deleted, None, {"n": 1}), (updated, {"n": 2}, {"n": 1})]
+    assert differing([gone, changed], right) == []
+    for wrong in ((None, None), (None, {"n": True}), ({"n": 1}, {"n": 1})):
+        assert differing([gone], [(deleted, *wrong)]) == [gone]
+    for wrong in (({"n": 2}, None), ({"n": 1}, {"n": 1}), (None, {"n": 1})):
+        assert differing([changed], [(updated, *wrong)]) == [changed]

@@ -71,3 +71,22 @@ def test_stop_without_a_stack_says_so(folder, capsys):
     """There is nothing to stop, and that is no failure."""
     assert command.main(["stop"]) == 0
     assert "no stack is running" in capsys.readouterr().err
+
+
+def test_a_recording_without_an_emulator_is_refused(folder, capsys, monkeypatch):
+    """It would take and acknowledge what a subscription of Google Cloud has."""
+    monkeypatch.delenv("PUBSUB_EMULATOR_HOST", raising=False)
+    file = folder / "recorded.jsonl"
+    assert command.main(["record", "--subscription", "any", str(file)]) == 1
+    assert "PUBSUB_EMULATOR_HOST: is not set" in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
+
+
+def test_a_recording_does_not_write_over_one_that_broke_off(folder, capsys, monkeypatch):
+    """What the earlier one acknowledged is nowhere else: the file is named and left."""
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:1")
+    part = folder / "recorded.jsonl.part"
+    part.write_text("kept")
+    assert command.main(["record", "--subscription", "any", str(folder / "recorded.jsonl")]) == 1
+    assert f"{part}: holds what a recording that broke off had" in capsys.readouterr().err
+    assert part.read_text() == "kept"

@@ -1,7 +1,9 @@
 """Processes of the stack: readiness, logs, ends, and restarts."""
 
 import os
+import re
 import sys
+import threading
 import time
 
 import pytest
@@ -73,6 +75,44 @@ def test_only_what_this_start_wrote_is_read(processes):
     assert "up" in first.logged()
     with pytest.raises(NotReadyError):
         second.wait_ready(says_up, 0.3)
+
+
+def test_whoever_waits_is_told_now_and_then(processes, monkeypatch):
+    """While a process is not ready, a line says so after each further stretch of time."""
+    monkeypatch.setattr("local.processes._SAY_EVERY", 0.2)
+    child = processes.start(python("slow", UP))
+    said = []
+    with pytest.raises(NotReadyError):
+        child.wait_ready(lambda _: False, 0.7, said.append)
+    assert len(said) == 3
+    assert all(re.fullmatch(r"slow is not ready after \d+ s", line) for line in said)
+
+
+def test_a_process_may_be_killed_while_another_thread_looks(processes, monkeypatch):
+    """Between the kill's reaping and its noting that down, a look at the process is no error."""
+    child = processes.start(python("part", UP))
+    waitpid, seen, reaped, looked = os.waitpid, [], threading.Event(), threading.Event()
+
+    def look():
+        reaped.wait(10)
+        try:
+            seen.append(child.running())
+        except OSError as error:
+            seen.append(error)
+        looked.set()
+
+    def reap(pid, options):
+        found = waitpid(pid, options)
+        reaped.set()
+        looked.wait(0.3)
+        return found
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    monkeypatch.setattr(os, "waitpid", reap)
+    processes.kill(child)
+    thread.join(10)
+    assert seen == [False]
 
 
 def test_one_that_ignores_sigterm_is_killed(processes):

@@ -150,15 +150,46 @@ def test_what_is_never_taken_is_dropped_with_an_error(publisher, caplog):
     assert "ce-id: 7" in caplog.text
 
 
-def test_a_request_without_a_length_is_refused(publisher):
-    """A body whose end can't be known is not guessed at."""
-    with (
-        Relay(0, publisher.address) as relay,
-        socket.create_connection((HOST, relay.port), timeout=10) as connection,
-    ):
-        connection.sendall(f"POST {PATH} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
-        assert connection.recv(100).startswith(b"HTTP/1.1 411 ")
-    assert publisher.requests == []
+@pytest.mark.parametrize(
+    ("header", "status", "why"),
+    [
+        ("Transfer-Encoding: chunked", 411, "no Content-Length"),
+        ("Content-Length: many", 400, "Content-Length is b'many'"),
+        ("Content-Length: -1", 400, "Content-Length is b'-1'"),
+        ("Content-Length: " + "9" * 5_000, 400, "Content-Length is b'999"),
+        ("ce-subject: " + "x" * 300_000, 431, "longer than 262144 bytes"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_request_whose_end_is_not_known_is_refused(publisher, caplog, header, status, why):
+    """It is not guessed at, but answered, logged and counted; the next connection is served."""
+    with Relay(0, publisher.address) as relay:
+        with socket.create_connection((HOST, relay.port), timeout=10) as connection:
+            connection.sendall(f"POST {PATH} HTTP/1.1\r\n{header}\r\n\r\n".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 %d " % status)
+        assert (relay.refused, relay.received) == (1, 0)
+        assert why in caplog.text
+        assert post(relay, b"next") == 200
+        assert arrived(publisher, 1)
+    assert publisher.bodies() == [b"next"]
+
+
+def test_an_answer_that_is_not_http_is_no_end(caplog):
+    """A first line without end is a refusal like any other: the event is sent again."""
+    with socket.create_server((HOST, 0)) as first:
+        port = first.getsockname()[1]
+        with Relay(0, f"{HOST}:{port}") as relay:
+            assert post(relay, b"event") == 200
+            connection, _ = first.accept()
+            first.close()
+            with connection, contextlib.suppress(ConnectionError):
+                connection.sendall(b"x" * 300_000)
+                wait_until(lambda: "is not HTTP" in caplog.text, time.monotonic() + 10)
+            assert "the publisher's answer is not HTTP" in caplog.text
+            with contextlib.closing(Server(port)) as publisher:
+                assert arrived(publisher, 1)
+                assert wait_until(lambda: relay.delivered == 1, time.monotonic() + 10)
+                assert publisher.bodies() == [b"event"]
 
 
 def test_a_taken_port_is_an_error():

@@ -1,7 +1,11 @@
 """What the sample sends, without an emulator: its documents, its poison, and the recordings."""
 
 import base64
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
@@ -10,6 +14,9 @@ from google.cloud.firestore_v1 import _helpers as encoder
 
 from local.documents import STEPS, every_type
 from local.poison import poison
+from local.ports import HOST
+from local.sample import cloudevents
+from publisher import intake
 from schemas.event import Undecodable, decode_message
 from schemas.firestore import DocumentEventData
 from schemas.message import limit_problems
@@ -55,9 +62,13 @@ def test_every_type_of_value_is_written():
     assert marks == ["__vector__"]
 
 
-def test_the_sample_has_forty_events_and_every_operation():
-    """Documents are created, updated and deleted, and one comes back after its deletion."""
-    assert len(STEPS) + len(poison(0)) > 40
+def test_forty_documents_are_compared_and_every_operation_is_there():
+    """Documents are created, updated and deleted, and one comes back after its deletion.
+
+    Each step is one event, and all of them are compared: deletions by what was there before.
+    """
+    assert len(STEPS) > 40
+    assert len([step for step in STEPS if step.fields is not None]) >= 35
     assert {step.verb for step in STEPS} == {"set", "update", "delete"}
     verbs = [step.verb for step in STEPS if step.path == "issues/one"]
     assert verbs[-2:] == ["delete", "set"]
@@ -92,6 +103,36 @@ def test_the_recorded_events_are_the_samples_documents():
     assert names == [step.path for step in STEPS]
     for each, step in zip(data, STEPS, strict=True):
         assert (step.verb == "delete") == (not each.value.name)
+
+
+class Publisher(BaseHTTPRequestHandler):
+    """Takes what is posted as the publisher does, and keeps the messages it makes of it."""
+
+    messages: ClassVar[list] = []
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        headers = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
+        self.messages.extend(intake.judge(headers, body, intake.Stamp()).messages)
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_one_structured_and_two_batched_events_are_posted():
+    """The publisher makes messages of them whose ids and bodies are the expected ones."""
+    Publisher.messages.clear()
+    with ThreadingHTTPServer((HOST, 0), Publisher) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        expected = cloudevents(f"{HOST}:{server.server_address[1]}")
+        server.shutdown()
+    assert len(expected) == 3
+    assert all(each.compared for each in expected)
+    assert [message.event_id for message in Publisher.messages] == [e.event_id for e in expected]
+    bodies = [json.loads(message.data) for message in Publisher.messages]
+    assert bodies == [each.fields for each in expected]
 
 
 def test_the_recording_names_no_machine():

@@ -10,18 +10,23 @@ import time
 import pytest
 from requests.exceptions import ConnectionError as RequestsConnectionError
 
-from local import identity, state
+from local import identity, load, state
 from local.account import Ledger, unmet
 from local.compare import differing
 from local.layout import Options
 from local.ports import listens, split, wait_until
 from local.processes import ROOT, NotReadyError
+from local.pull import drain
 from local.record import record
 from local.resources import (
     ACCOUNT_SUBSCRIPTION,
     DATASET,
     DEBUG_SUBSCRIPTION,
     LETTERS_SUBSCRIPTION,
+    PIPELINE_SUBSCRIPTION,
+    TOPIC,
+    create,
+    topic_path,
 )
 from local.sample import feed
 from local.stack import Stack
@@ -78,7 +83,7 @@ def row_of(ledger, issue_id, seconds):
 def test_every_event_of_the_sample_arrives_as_it_was_written(stack, ledger, tmp_path):
     """Each is a row or the expected dead letter, once; documents read back equal."""
     expected = feed(stack.addresses.project, stack.addresses.publisher_address)
-    assert len(expected) > 40
+    assert len([each for each in expected if each.compared]) > 40
     account = ledger.settle(60, lambda account: not unmet(expected, account))
     assert account.balanced(), str(account)
     assert list(map(str, unmet(expected, account))) == []
@@ -145,9 +150,20 @@ def test_pubsub_can_be_unreachable_for_a_while(stack, ledger):
 
 
 def test_a_run_uses_running_emulators_and_tells_when_its_own_ends(stack, tmp_path):
-    """Those that the environment names are used and left; one of its own that ends is an error."""
+    """Those that the environment names are used and left; one of its own that ends is an error.
+
+    What an earlier stack left unread is no part of the new one's account; people's own
+    subscription keeps it.
+    """
     options = Options(folder=tmp_path, usual_ports=False, job=False, project="demo-other")
-    with Stack(options) as second:
+    subscriber, publisher = live.subscriber_client(), live.publisher_client()
+    create(publisher, subscriber, "demo-other")
+    load.publish(publisher, topic_path("demo-other", TOPIC), load.changes(1, "of an earlier stack"))
+    said = []
+    with Stack(options, said.append) as second:
+        assert f"{PIPELINE_SUBSCRIPTION} is made anew: what was left in it is not read" in said
+        assert list(drain(subscriber, "demo-other", PIPELINE_SUBSCRIPTION)) == []
+        assert len(list(drain(subscriber, "demo-other", DEBUG_SUBSCRIPTION))) == 1
         assert second.addresses.pubsub == stack.addresses.pubsub
         assert second.addresses.firestore == stack.addresses.firestore
         children = {child.name: child for child in state.read(tmp_path).children}

@@ -37,9 +37,12 @@ class Impatient(threading.Event):
     def __init__(self):
         super().__init__()
         self.waits = []
+        self.stop_after = None
 
     def wait(self, timeout=None):
         self.waits.append(timeout)
+        if len(self.waits) == self.stop_after:
+            self.set()
         return self.is_set()
 
 

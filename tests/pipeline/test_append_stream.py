@@ -5,12 +5,13 @@ import logging
 import grpc
 import pytest
 from google.api_core import exceptions
-from google.cloud.bigquery_storage_v1.types import StorageError
+from google.cloud.bigquery_storage_v1.types import AppendRowsResponse, StorageError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import append_stream, connection
 from pipeline.append_stream import TableWriter
+from pipeline.connection import Connection
 from schemas.encode import Encoder
 from schemas.problem import Problem, ProblemsFound
 from tests.contract.sink import DESCRIPTOR, TABLE, Faults, SinkContract, bad_row, row, rows
@@ -85,6 +86,34 @@ def test_a_bad_row_that_nobody_names(stage):
         (n, "RowRefused", "400 something will not do") for n in (0, 9, 16)
     ]
     assert sorted(stage.ids()) == sorted(set(names) - {"0", "9", "16"})
+
+
+def test_a_table_that_does_not_fit_is_no_fault_of_the_rows(stage):
+    """A refusal without a row's name first asks for the table: where that is wrong, the job ends.
+
+    Else one changed column would make a dead letter of every row.
+    """
+    stage.service.lacks.add("title")
+    with pytest.raises(ProblemsFound, match="has no column title"):
+        stage.writer().append([unnamed(f"{n}") for n in range(500)])
+    assert stage.lookups == 1
+    assert stage.ids() == []
+
+
+def test_row_errors_without_an_error(stage, monkeypatch):
+    """Where a row is named, none of the request is written, whatever else the answer says."""
+    answers = [[0], []]
+
+    def exchange(connection, request, deadline):
+        answer = AppendRowsResponse.pb()()
+        for index in answers.pop(0):
+            answer.row_errors.add(index=index, message="bad")
+        return answer
+
+    monkeypatch.setattr(Connection, "exchange", exchange)
+    refused = stage.writer().append(rows("a", "b"))
+    assert [(each.index, each.reason) for each in refused] == [(0, "bad")]
+    assert answers == []
 
 
 def test_bad_rows_of_both_kinds(stage):

@@ -15,14 +15,15 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 from apache_beam.runners.runner import PipelineRunner
+from google.api_core.exceptions import ServiceUnavailable
 
 from pipeline import launch, metrics, read, resident
-from pipeline.append import AppendRows
+from pipeline.append import AppendRows, Sender
 from pipeline.engines import DATAFLOW, DIRECT
 from pipeline.launch import DONE, FAILED, REFUSED, banner, run_here
 from pipeline.metrics import RunTotals
 from pipeline.options import parse
-from pipeline.outages import StoppedWaiting
+from pipeline.outages import StoppedWaiting, ride_out
 from schemas import live
 from schemas.problem import Problem, ProblemsFound
 from schemas.recorded import from_line
@@ -164,6 +165,67 @@ def test_a_signal_drains(number):
     # The signal's handler runs in the main thread, at the latest before the next bundle but one.
     assert len(rows) == sum(event.startswith("ack") for event in source.events) <= 3
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.timeout(30)  # where it fails, it hangs
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_within_the_lock_of_the_stop_itself(number):
+    """A signal that interrupts a wait for the stop, within its lock, neither hangs nor is lost."""
+    before = signal.getsignal(number)
+    with launch.stopped_by_signals():
+        with resident.stopping._cond:
+            signal.raise_signal(number)
+        assert resident.stopping.wait(10)
+        assert signal.getsignal(number) is signal.SIG_DFL  # so the second ends the process
+    assert signal.getsignal(number) is before
+
+
+class Away:
+    """A table's writer while BigQuery is away."""
+
+    def __init__(self):
+        self.tried = 0
+        self.closed = False
+
+    def append(self, rows):
+        return ride_out("BigQuery", self._refuse)
+
+    def _refuse(self):
+        self.tried += 1
+        raise ServiceUnavailable("away")
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.timeout(60)  # where it fails, it hangs
+def test_a_job_that_must_end_does_not_wait_for_bigquery(until, capsys):
+    """What rides out an outage is told to stop when a fault ends the job, and all is closed."""
+    writer = Away()
+
+    def fault():
+        sender = resident.resident(("sender",), lambda: Sender(writer), Sender.close)
+        sender.send([])
+        until(lambda: writer.tried)
+        raise ProblemsFound([Problem("subscription", "is gone")])
+
+    given, _ = with_puller(["0"], fault)
+    assert run_here(given, CAPTURING) == FAILED
+    assert capsys.readouterr().err == "subscription: is gone\n"
+    assert writer.closed
+
+
+def test_a_subscription_lost_at_the_end_is_told(capsys, caplog):
+    """A fault that the last acknowledgements meet is a sentence and a failure."""
+    given, source = with_puller(*stopping_after(["0"]))
+
+    def drain():
+        raise ProblemsFound([Problem("subscription", "is gone", "create it")])
+
+    source.drain = drain
+    assert run_here(given, CAPTURING) == FAILED
+    assert capsys.readouterr().err == "subscription: is gone (create it)\n"
+    assert "done" not in caplog.text
 
 
 def test_unsent_acknowledgements_are_a_failure(caplog):

@@ -1,12 +1,15 @@
 """Leases are extended while a message is held and ended by one acknowledgement."""
 
 import logging
+import threading
+import time
 
 import pytest
 from google.api_core import exceptions
 
 from pipeline import leases
 from pipeline.leases import LEASE_SECONDS, Leases
+from schemas.problem import ProblemsFound
 from tests.pipeline.fakes import Clock, Subscriber
 
 SUBSCRIPTION = "projects/demo-project/subscriptions/s"
@@ -116,15 +119,104 @@ def test_an_outage_is_not_hammered(held, subscriber, clock, until):
     assert len(subscriber.away) <= 6
 
 
-def test_a_refused_acknowledgement_is_logged_and_dropped(held, subscriber, caplog):
-    """Pub/Sub's no is final: the message comes back and is dropped as a duplicate."""
-    subscriber.ack_errors.append(exceptions.NotFound("no such subscription"))
-    held.acknowledge(["a"])
-    assert held.drain(10) == 0
-    held.acknowledge(["b"])
-    assert held.drain(10) == 0
-    assert subscriber.acked == ["b"]
-    assert "Pub/Sub refused to acknowledge 1 messages" in caplog.text
+def test_a_refused_acknowledgement_is_not_sent_again_and_counts_as_not_taken(
+    held, subscriber, caplog
+):
+    """Pub/Sub's no is final: the message comes back, and that is told to the end of the run."""
+    subscriber.ack_errors.append(exceptions.InvalidArgument("not an id"))
+    held.acknowledge(["a", "b"])
+    assert held.drain(10) == 2
+    assert held.pending() == 0
+    held.acknowledge(["c"])
+    assert held.drain(10) == 2
+    assert subscriber.acked == ["c"]
+    assert subscriber.acks == [["a", "b"], ["c"]]
+    assert "Pub/Sub refused to acknowledge 2 messages" in caplog.text
+
+
+LOST = [
+    (exceptions.NotFound("gone"), "is not there any more: 404 gone", "create it again"),
+    (exceptions.PermissionDenied("no"), "is closed to this account: 403 no", "pubsub.subscriber"),
+    (exceptions.Unauthenticated("who"), "refuses the credentials: 401 who", "gcloud auth"),
+]
+
+
+def assert_lost(error, what, remedy):
+    assert isinstance(error, ProblemsFound)
+    [problem] = error.problems
+    assert problem.where == f"--input_subscription {SUBSCRIPTION}"
+    assert problem.what == what
+    assert remedy in problem.remedy
+
+
+@pytest.mark.parametrize(("error", "what", "remedy"), LOST)
+def test_a_lost_subscription_ends_the_acknowledgements(
+    held, subscriber, until, error, what, remedy
+):
+    """Deleted, or closed to the job: a Problem, and what was not taken is known without a wait."""
+    subscriber.ack_errors.append(error)
+    held.acknowledge(["a", "b"])
+    until(lambda: held.error)
+    assert_lost(held.error, what, remedy)
+    began = time.monotonic()
+    assert held.drain(60) == 2
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(("error", "what", "remedy"), LOST)
+def test_a_lost_subscription_ends_the_extensions(
+    held, subscriber, clock, until, error, what, remedy
+):
+    """The same where an extension meets it first."""
+    subscriber.modify_errors.append(error)
+    held.hold(["a"])
+    pass_time(held, clock, SOON)
+    until(lambda: held.error)
+    assert_lost(held.error, what, remedy)
+
+
+def test_extensions_keep_their_turn_while_acknowledgements_keep_coming(
+    held, subscriber, clock, until
+):
+    """However fast bundles end, a lease that is due is extended."""
+    acknowledge, ended = subscriber.acknowledge, threading.Event()
+
+    def and_another(**request):
+        acknowledge(**request)
+        if not ended.is_set():
+            held.acknowledge([f"id-{len(subscriber.acks)}"])
+
+    subscriber.acknowledge = and_another
+    held.hold(["slow"])
+    held.acknowledge(["first"])
+    until(lambda: len(subscriber.acked) > 10)
+    clock.advance(SOON)
+    try:
+        until(lambda: subscriber.extended)
+    finally:
+        ended.set()
+    assert subscriber.extended[0] == (["slow"], LEASE_SECONDS)
+
+
+def test_says_when_fewer_are_pending(subscriber, clock, until):
+    """Told after each request and after the end by a fault, while no lock is held."""
+    seen = []
+
+    def changed():
+        asker = threading.Thread(target=lambda: seen.append((told.pending(), told.error)))
+        asker.start()
+        asker.join(10)
+
+    told = Leases(subscriber, SUBSCRIPTION, clock, changed)
+    told.acknowledge([f"id-{n}" for n in range(1_500)])
+    told.start()
+    until(lambda: len(seen) == 2)
+    fault = ValueError("ours")
+    subscriber.ack_errors.append(fault)
+    told.acknowledge(["a"])
+    until(lambda: len(seen) == 3)
+    told.close()
+    assert seen == [(500, None), (0, None), (1, fault)]
 
 
 def test_a_refused_extension_is_logged(held, subscriber, clock, until, caplog):
@@ -154,6 +246,19 @@ def test_give_back_during_an_outage(held, subscriber, caplog):
     with caplog.at_level(logging.WARNING):
         held.give_back(["a", "b"])
     assert "2 messages come back only after their lease" in caplog.text
+
+
+def test_give_back_of_a_lost_subscription(held, subscriber, caplog):
+    """Closing does not fail since the subscription is gone."""
+    subscriber.modify_errors.append(exceptions.NotFound("gone"))
+    held.give_back(["a"])
+    assert "1 messages come back only after their lease: 404 gone" in caplog.text
+
+
+def test_give_back_is_bounded_by_request(held, subscriber):
+    """A full queue is given back by a thousand a request."""
+    held.give_back([f"id-{n}" for n in range(2_500)])
+    assert [len(part) for part, _ in subscriber.extended] == [1_000, 1_000, 500]
 
 
 def test_giving_back_nothing_asks_nothing(held, subscriber):

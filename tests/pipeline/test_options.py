@@ -200,7 +200,14 @@ def test_dataset_forms(given, full):
                 "--zzzzzzzz: is neither the job's flag nor Beam's (--help lists the job's own)",
             ],
         ),
-        ([PROJECT, "start"], ["start: is no flag (flags begin with --)"]),
+        ([PROJECT, "start"], ["start: is no flag, nor the value of one (flags begin with --)"]),
+        (
+            [PROJECT, "--region", "us-central1", "stray", "--streaming", "more"],
+            [
+                "stray: is no flag, nor the value of one (flags begin with --)",
+                "more: is no flag, nor the value of one (flags begin with --)",
+            ],
+        ),
         (
             ["--project=x", "--stop_when_idle=soon", "--runner=FlinkRunner", "--sink=s", "--what"],
             [
@@ -284,7 +291,7 @@ def test_help_says_first_what_it_does():
 def test_options_do_not_shadow_beams():
     """Of Beam's own flags the job takes over four, and hands them on where Beam needs them."""
     ours = {f"--{option.name}" for option in OPTIONS}
-    assert ours & options._beam_flags() == {"--runner", "--project", "--job_name"}
+    assert ours & options._beam_flags().keys() == {"--runner", "--project", "--job_name"}
     flags = DATAFLOW.beam_flags(parsed(*DATAFLOW_FLAGS, "--job_name=j"))
     assert {"--job_name=j", PROJECT} <= set(flags)
 

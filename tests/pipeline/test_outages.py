@@ -3,8 +3,9 @@
 import logging
 
 import pytest
+import requests
 from google.api_core import exceptions
-from google.auth.exceptions import TransportError
+from google.auth.exceptions import RefreshError, TransportError
 
 from pipeline import outages, resident
 from pipeline.outages import FIRST_WAIT, LONGEST_WAIT, TRANSIENT, Backoff, StoppedWaiting, ride_out
@@ -133,6 +134,11 @@ def test_rides_out_until_the_answer_comes(no_waiting):
         ConnectionResetError("reset"),
         ConnectionRefusedError("refused"),
         TimeoutError("timed out"),
+        requests.exceptions.ConnectionError("what the REST client raises"),
+        requests.exceptions.ReadTimeout("no answer"),
+        requests.exceptions.ChunkedEncodingError("broke off"),
+        exceptions.Forbidden("quota", errors=[{"reason": "rateLimitExceeded"}]),
+        RefreshError("metadata server", retryable=True),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -158,6 +164,8 @@ def test_transient(error, no_waiting):
         ValueError("ours"),
         KeyError("ours"),
         OSError("disk full"),
+        exceptions.Forbidden("right", errors=[{"reason": "accessDenied"}]),
+        RefreshError("revoked", retryable=False),
     ],
     ids=lambda error: type(error).__name__,
 )

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from google.api_core import exceptions
+from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import bigquery
 
 from pipeline import preflight as module
@@ -171,6 +172,43 @@ def test_a_service_that_is_away_does_not_hinder_the_start(cloud, settings, caplo
             "table demo-project.issues_ds.issues_stream",
         )
     ]
+
+
+def test_real_clients_without_a_service(settings, caplog, monkeypatch):
+    """Ports where nobody listens, asked by Google's own clients: logged, and no problem."""
+    monkeypatch.undo()
+    for name in (live.PUBSUB_EMULATOR_HOST, live.BIGQUERY_STORAGE_EMULATOR_HOST):
+        monkeypatch.setenv(name, "127.0.0.1:1")
+    monkeypatch.setenv(live.BIGQUERY_EMULATOR_HOST, "http://127.0.0.1:1")
+    assert told(settings, patience=0.5) == []
+    assert caplog.text.count("not checked, since it does not answer") == 3
+
+
+def test_no_credentials(settings, monkeypatch):
+    """A sentence that says what to do, no traceback."""
+    monkeypatch.undo()
+
+    def none():
+        raise DefaultCredentialsError("none found")
+
+    monkeypatch.setattr(live, "subscriber_client", none)
+    assert told(settings) == [
+        (
+            "credentials: none found "
+            "(run gcloud auth application-default login, or aim the job at emulators)"
+        )
+    ]
+
+
+def test_a_place_to_park_must_take_a_file(cloud, tmp_path):
+    """A folder that cannot be written is refused before a letter needs it."""
+    (tmp_path / "file").write_text("")
+    found = parse(["--project=demo-project", f"--park={tmp_path}/file/parked"], lambda: "")
+    [problem] = told(found)
+    assert problem.startswith(f"--park {tmp_path}/file/parked: cannot be written: ")
+    fine = parse(["--project=demo-project", f"--park={tmp_path}/parked"], lambda: "")
+    assert told(fine) == []
+    assert list((tmp_path / "parked").iterdir()) == []
 
 
 def test_a_service_that_comes_back(cloud, settings, monkeypatch):

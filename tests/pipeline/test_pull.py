@@ -1,15 +1,26 @@
 """The puller: bounded by messages and bytes, waiting out outages, handing on everything else."""
 
+import logging
+import threading
+import time
+
 import grpc
 import pytest
+from google.api_core import exceptions
 
 from pipeline import pull, resident
 from pipeline.pull import BUNDLE_BYTES, BUNDLE_MESSAGES, MAX_HELD_BYTES, MAX_HELD_MESSAGES, Puller
 from schemas.message import Message
+from schemas.problem import ProblemsFound
 from tests.pipeline.fakes import Clock, RpcError, Subscriber, received, unavailable
 
 SUBSCRIPTION = "projects/demo-project/subscriptions/s"
-MISSING = RpcError(grpc.StatusCode.NOT_FOUND, "Resource not found")
+CONNECTED = f"connected to {SUBSCRIPTION}"
+LOST = [
+    (grpc.StatusCode.NOT_FOUND, "is not there any more: 404 said", "create it again"),
+    (grpc.StatusCode.PERMISSION_DENIED, "closed to this account: 403 said", "pubsub.subscriber"),
+    (grpc.StatusCode.UNAUTHENTICATED, "refuses the credentials: 401 said", "gcloud auth"),
+]
 
 
 @pytest.fixture
@@ -93,6 +104,16 @@ def test_memory_is_bounded_by_bytes_when_nobody_takes(start, subscriber, until, 
     assert open_pulls(subscriber) == []
 
 
+def test_attributes_count_as_bytes(puller, subscriber, until):
+    """What is held is data and attributes, until the bundle is done."""
+    until(lambda: subscriber.pulls)
+    subscriber.pulls[0].answer([received("a", b"x" * 10, {"key": "v" * 1_000}), received("b")])
+    until(lambda: puller._queue)
+    assert puller._held_bytes == 10 + 3 + 1_000 + 2
+    puller.acknowledge(puller.take(10))
+    assert puller._held_bytes == 0
+
+
 def test_asks_for_less_where_messages_are_large(puller, subscriber, until):
     """What a pull asks for follows the size of what has come."""
     until(lambda: len(subscriber.pulls) == pull._PULLERS)
@@ -113,6 +134,21 @@ def test_an_acknowledgement_makes_room(puller, subscriber, until):
     until(lambda: len(subscriber.pulls) > calls)
     assert sum(call.asked for call in open_pulls(subscriber)) == len(batch)
     assert sent == MAX_HELD_MESSAGES
+
+
+def test_unsent_acknowledgements_stop_the_pulling(puller, subscriber, until):
+    """Where pulls go through and acknowledgements do not, the queue of these is bounded too."""
+    subscriber.away = []
+    sent = 0
+    for _ in range(3):
+        sent += flood(subscriber, puller, until, size=10)
+        while puller._queue:
+            puller.acknowledge(puller.take(10))
+    assert sent == puller.leases.pending() == MAX_HELD_MESSAGES
+    assert open_pulls(subscriber) == []
+    subscriber.away = None
+    until(lambda: puller.leases.pending() == 0)
+    until(lambda: open_pulls(subscriber))
 
 
 def test_a_bundle_is_bounded_by_messages(puller, subscriber, until):
@@ -138,6 +174,15 @@ def test_a_bundle_is_bounded_by_bytes(puller, subscriber, until):
     assert BUNDLE_BYTES < MAX_HELD_BYTES
 
 
+def test_a_bundle_is_bounded_by_bytes_of_attributes(puller, subscriber, until):
+    """Attributes fill a bundle as data does."""
+    until(lambda: subscriber.pulls)
+    large = {"key": "v" * 3_000_000}
+    subscriber.pulls[0].answer([received(f"{n}", b"", large) for n in range(3)])
+    assert [pulled.ack_id for pulled in puller.take(10)] == ["0", "1"]
+    assert [pulled.ack_id for pulled in puller.take(10)] == ["2"]
+
+
 def test_take_waits_no_longer_than_told(puller):
     """Without a message, `take` returns nothing when its time is up."""
     assert puller.take(0.01) == []
@@ -154,14 +199,54 @@ def test_an_outage_is_waited_out(puller, subscriber, until):
     assert [pulled.ack_id for pulled in puller.take(10)] == ["a"]
 
 
-def test_a_missing_subscription_is_raised(puller, subscriber, until):
-    """What waiting cannot mend ends the read, in every `take`; nothing is pulled again by it."""
+@pytest.mark.parametrize(("code", "what", "remedy"), LOST)
+def test_a_lost_subscription_is_a_problem(puller, subscriber, until, code, what, remedy):
+    """Deleted, or closed to the job: every `take` says which one and what to do."""
     until(lambda: len(subscriber.pulls) == pull._PULLERS)
-    subscriber.pulls[0].fail(MISSING)
+    subscriber.pulls[0].fail(RpcError(code, "said"))
     for _ in range(2):
-        with pytest.raises(Exception, match="404 Resource not found"):
+        with pytest.raises(ProblemsFound) as raised:
             puller.take(10)
+        [problem] = raised.value.problems
+        assert problem.where == f"--input_subscription {SUBSCRIPTION}"
+        assert what in problem.what
+        assert remedy in problem.remedy
     assert len(subscriber.pulls) == pull._PULLERS
+
+
+def test_what_nobody_foresaw_is_raised(puller, subscriber, until):
+    """Another refusal ends the read as it is; nothing is pulled again by that thread."""
+    until(lambda: len(subscriber.pulls) == pull._PULLERS)
+    subscriber.pulls[0].fail(RpcError(grpc.StatusCode.FAILED_PRECONDITION, "detached"))
+    with pytest.raises(exceptions.FailedPrecondition, match="detached"):
+        puller.take(10)
+    assert len(subscriber.pulls) == pull._PULLERS
+
+
+@pytest.mark.parametrize("errors", ["ack_errors", "modify_errors"])
+def test_a_subscription_lost_to_the_leases_wakes_take(puller, subscriber, clock, until, errors):
+    """A `take` that waits for a minute raises at once what an acknowledgement has met."""
+    until(lambda: subscriber.pulls)
+    subscriber.pulls[0].answer([received("a"), received("b")])
+    batch = puller.take(10)
+    found = []
+
+    def take():
+        try:
+            puller.take(60)
+        except ProblemsFound as error:
+            found.append(error)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    until(lambda: puller._condition._waiters)
+    getattr(subscriber, errors).append(exceptions.NotFound("gone"))
+    clock.advance(6)
+    puller.acknowledge(batch[:1])
+    thread.join(10)
+    assert len(found) == 1
+    with pytest.raises(ProblemsFound):
+        puller.drain(deadline=10)
 
 
 def test_a_fault_of_the_leases_is_raised(puller, subscriber, until):
@@ -228,8 +313,6 @@ def test_not_idle_during_an_outage(puller, subscriber, clock, until):
 
 def test_stop_wakes_take(puller, until):
     """A `take` that waits for a minute returns at once when the process is told to stop."""
-    import threading
-
     resident.on_stop(puller.wake)
     taken = []
     thread = threading.Thread(target=lambda: taken.append(puller.take(60)))
@@ -264,6 +347,77 @@ def test_close_gives_back_what_was_not_taken(puller, subscriber, until, caplog):
     assert "waiting for" not in caplog.text  # a cancelled pull is no outage
     assert puller.waits == 0
     assert puller.take(0.01) == []
+
+
+def test_what_is_delivered_while_it_closes_is_given_back(puller, subscriber, until):
+    """An answer that beats the cancellation is neither queued nor kept until its lease ends."""
+    until(lambda: len(subscriber.pulls) == pull._PULLERS)
+    late = subscriber.pulls[0]
+    late.cancel = lambda: late.answer([received("late")])
+    puller.close()
+    assert subscriber.extended == [(["late"], 0)]
+    assert not puller._queue
+    assert not puller._held
+
+
+def said(caplog):
+    return caplog.messages.count(CONNECTED)
+
+
+@pytest.fixture
+def logged(caplog):
+    with caplog.at_level(logging.INFO, logger="pipeline.pull"):
+        yield caplog
+
+
+def test_says_that_it_is_connected_when_a_pull_waits(logged, puller, subscriber, clock, until):
+    """On an empty subscription too: a pull that waits at the server found one. Said once."""
+    until(lambda: len(subscriber.pulls) == pull._PULLERS)
+    clock.advance(0.9)
+    puller.take(0.01)
+    assert said(logged) == 0
+    clock.advance(0.2)
+    puller.take(0.01)
+    assert said(logged) == 1
+    subscriber.pulls[0].answer()
+    until(lambda: len(subscriber.pulls) > pull._PULLERS)
+    puller.take(0.01)
+    assert said(logged) == 1
+
+
+def test_says_that_it_is_connected_at_the_first_answer(logged, puller, subscriber, until):
+    """An answer says it, with or without a message."""
+    until(lambda: subscriber.pulls)
+    subscriber.pulls[0].answer()
+    until(lambda: said(logged) == 1)
+
+
+def test_does_not_say_that_it_is_connected_during_an_outage(
+    logged, puller, subscriber, clock, until
+):
+    """A pull that began before the last failure proves nothing."""
+    until(lambda: len(subscriber.pulls) == pull._PULLERS)
+    subscriber.pulls[0].fail(unavailable())
+    until(lambda: puller.waits)
+    clock.advance(100)
+    puller.take(0.01)
+    assert said(logged) == 0
+    subscriber.pulls[1].answer()
+    until(lambda: said(logged) == 1)
+
+
+def test_the_first_takes_are_short(puller, subscriber, until):
+    """Until it is connected, nobody waits for a message before looking again."""
+    began = time.monotonic()
+    assert puller.take(60) == []
+    assert time.monotonic() - began < 10
+
+
+def test_drain_counts_what_was_refused(puller, subscriber, until):
+    """A refused acknowledgement is one that Pub/Sub does not have."""
+    subscriber.ack_errors.append(exceptions.InvalidArgument("not an id"))
+    puller.leases.acknowledge(["a"])
+    assert puller.drain(deadline=10) == 1
 
 
 def test_drain_says_what_could_not_be_acknowledged(puller, subscriber, until):

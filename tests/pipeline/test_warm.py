@@ -1,11 +1,13 @@
 """The duplicate cache knows what the tables hold: at the start, and once more a lease later."""
 
 import pytest
+import requests
 from google.api_core import exceptions
 
 from pipeline import resident, warm
 from pipeline.leases import LEASE_SECONDS
 from pipeline.lookups import Lookups
+from pipeline.outages import StoppedWaiting
 from pipeline.warm import MOST_IDS, WrittenIds, seen_ids, written_ids
 from schemas import live
 from schemas.apply import apply
@@ -27,8 +29,8 @@ class Tables:
         self.answers = list(answers)
         self.asked = []
 
-    def __call__(self, since):
-        self.asked.append(since)
+    def __call__(self, since, until):
+        self.asked.append((since, until))
         return self.answers.pop(0)
 
 
@@ -42,8 +44,18 @@ def test_warmed_at_the_start():
     before = now_micros()
     written = WrittenIds(tables, 3_600, Clock())
     assert knows(written.get(), "a", "b", "c") == [True, True, False]
-    [since] = tables.asked
+    [(since, until)] = tables.asked
     assert 0 <= since - (before - 3_600_000_000) < 5_000_000
+    # What this process writes later it knows by itself, and would only push the others out.
+    assert until - since == 3_605_000_000
+
+
+def test_the_newest_are_kept(monkeypatch, caplog):
+    """Beyond the bound the oldest are forgotten, and the log says how many."""
+    monkeypatch.setattr(warm, "MOST_IDS", 3)
+    written = WrittenIds(Tables(["a", "b", "c", "d", "e"]), 3_600, Clock())
+    assert knows(written.get(), "a", "b", "c", "d", "e") == [False, False, True, True, True]
+    assert "2 event ids more than the bound of 3" in caplog.text
 
 
 def test_warmed_once_more_when_old_leases_have_run_out():
@@ -75,8 +87,17 @@ def test_one_cache_a_process():
     assert seen_ids(60.0) is not seen_ids(61.0)
 
 
-def test_an_outage_at_the_start_is_told(monkeypatch):
-    """What ends the warming is kept for the launcher, as it was raised."""
+def test_a_service_that_is_down_at_the_start_is_waited_for(monkeypatch, no_waiting):
+    """The real client against a port where nobody listens: an outage, not the end of the job."""
+    monkeypatch.setenv(live.BIGQUERY_EMULATOR_HOST, "http://127.0.0.1:1")
+    no_waiting.stop_after = 2
+    with pytest.raises(resident.BundleFailed):
+        written_ids(f"{PROJECT}.ds", shipped(), 60.0)
+    assert isinstance(resident.raised, StoppedWaiting)
+
+
+def test_what_ends_the_warming_is_told(monkeypatch):
+    """It is kept for the launcher, as it was raised."""
 
     def fail(project):
         raise exceptions.PermissionDenied("no")
@@ -136,24 +157,29 @@ def lookups(client, request):
 
 
 def test_recent_ids_on_a_real_table(lookups, client):
-    """The newest ids since a time come first, from their partitions only, and so many at most."""
+    """The newest of a time, the oldest of them first, from their partitions only."""
     now = now_micros()
-    assert lookups.recent(now - 60_000_000, 10) == ["now"]
-    assert lookups.recent(now - 2 * 3_600_000_000, 10) == ["now", "hour"]
-    assert lookups.recent(now - 2 * 3_600_000_000, 1) == ["now"]
+
+    def recent(age, limit=10, until=now):
+        pairs = lookups.recent(now - age, until, limit)
+        assert pairs == sorted(pairs)
+        return [event_id for _, event_id in pairs]
+
+    assert recent(60_000_000) == ["now"]
+    assert recent(2 * 3_600_000_000) == ["hour", "now"]
+    assert recent(2 * 3_600_000_000, limit=1) == ["now"]
+    assert recent(2 * 3_600_000_000, until=now - 60_000_000) == ["hour"]
     # An event far older than any that could be delivered again is not looked for.
-    assert lookups.recent(now - 60 * DAY, 10) == ["now", "hour", "old"]
+    assert recent(60 * DAY) == ["old", "hour", "now"]
     for text, parameters in client.queries:
-        assert (
-            "WHERE ingest_time >= @since AND created_at >= @day ORDER BY ingest_time DESC" in text
-        )
-        assert set(parameters) == {"since", "day"}
+        assert "WHERE ingest_time >= @since AND ingest_time < @until AND created_at >= @day" in text
+        assert set(parameters) == {"since", "until", "day"}
 
 
 def test_the_day_that_bounds_the_partitions(client, lookups):
     """Partitions are bounded by 40 days before the horizon: longer than a message can be kept."""
     since = now_micros()
-    lookups.recent(since, 10)
+    lookups.recent(since, since + 1, 10)
     _, parameters = client.queries[-1]
     assert parameters["since"] == format_micros(since)
     assert parameters["day"] == format_micros(since - 40 * DAY)
@@ -174,7 +200,10 @@ def test_a_table_that_is_missing(client):
 def test_asking_rides_out_an_outage(lookups, client, no_waiting):
     """A question that meets an outage is asked again."""
     query = client._client.query
-    failures = [exceptions.ServiceUnavailable("away"), ConnectionError("refused")]
+    failures = [
+        exceptions.ServiceUnavailable("away"),
+        requests.exceptions.ConnectionError("refused"),
+    ]
 
     def failing(*args, **options):
         if failures:
@@ -182,7 +211,8 @@ def test_asking_rides_out_an_outage(lookups, client, no_waiting):
         return query(*args, **options)
 
     client._client.query = failing
-    assert lookups.recent(now_micros() - 60_000_000, 10) == ["now"]
+    now = now_micros()
+    assert [event_id for _, event_id in lookups.recent(now - 60_000_000, now, 10)] == ["now"]
     assert len(no_waiting.waits) == 2
 
 

@@ -1,12 +1,20 @@
 """The broker in memory keeps the real one's contract; the real one's bookkeeping, by itself."""
 
 import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 
+import grpc.aio
 import pytest
 from google.api_core import exceptions
+from google.iam.v1.iam_policy_pb2 import TestIamPermissionsRequest as PermissionsRequest
+from google.iam.v1.iam_policy_pb2 import TestIamPermissionsResponse as PermissionsResponse
+from google.pubsub_v1 import types
 
-from publisher.broker import CALLS_IN_FLIGHT, BrokerError, PubSubBroker
+from publisher.broker import CALLS_IN_FLIGHT, BrokerError, PubSubBroker, open_broker
+from publisher.settings import Settings
 from schemas.message import Message
 from tests.contract.broker_contract import BrokerContract, MemoryBroker
 
@@ -96,3 +104,129 @@ class TestPubSubBroker:
         client.answers.set()
         with pytest.raises(BrokerError, match="PermissionDenied: no"):
             await broker_of(client).publish([Message(b"x")])
+
+
+@dataclass
+class Server:
+    """Pub/Sub's answers about one topic, over gRPC: the emulator knows no permissions or pages.
+
+    Args:
+        permissions: What the caller may do.
+        pages: The topic's subscriptions, page by page.
+        error: What the question for permissions is answered with, instead.
+    """
+
+    permissions: set[str]
+    pages: list[list[str]] = field(default_factory=list)
+    error: grpc.StatusCode | None = None
+    asked: list[str] = field(default_factory=list)
+
+    async def get_topic(self, request, context):
+        await self._hold(context, "pubsub.topics.get")
+        return types.Topic(name=request.topic)
+
+    async def list_subscriptions(self, request, context):
+        await self._hold(context, "pubsub.topics.get")
+        page = int(request.page_token or 0)
+        following = str(page + 1) if page + 1 < len(self.pages) else ""
+        return types.ListTopicSubscriptionsResponse(
+            subscriptions=self.pages[page], next_page_token=following
+        )
+
+    async def test_permissions(self, request, context):
+        self.asked.append(request.resource)
+        if self.error:
+            await context.abort(self.error, "not now")
+        return PermissionsResponse(permissions=self.permissions & set(request.permissions))
+
+    async def _hold(self, context, permission):
+        if permission not in self.permissions:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"{permission} is missing")
+
+    @property
+    def handlers(self) -> Mapping[str, Mapping[str, grpc.RpcMethodHandler]]:
+        def of(answer, request, response):
+            return grpc.unary_unary_rpc_method_handler(answer, request, response)
+
+        listing = types.ListTopicSubscriptionsRequest, types.ListTopicSubscriptionsResponse
+        return {
+            "google.pubsub.v1.Publisher": {
+                "GetTopic": of(
+                    self.get_topic, types.GetTopicRequest.deserialize, types.Topic.serialize
+                ),
+                "ListTopicSubscriptions": of(
+                    self.list_subscriptions, listing[0].deserialize, listing[1].serialize
+                ),
+            },
+            "google.iam.v1.IAMPolicy": {
+                "TestIamPermissions": of(
+                    self.test_permissions,
+                    PermissionsRequest.FromString,
+                    PermissionsResponse.SerializeToString,
+                ),
+            },
+        }
+
+
+GET, PUBLISH = "pubsub.topics.get", "pubsub.topics.publish"
+TOPIC = "projects/demo-project/topics/issues-topic"
+
+
+@pytest.fixture
+async def broker_on():
+    """Makes the broker, by Google's own client, on a server."""
+    ends = []
+
+    async def make(answers):
+        server = grpc.aio.server()
+        for name, methods in answers.handlers.items():
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        broker = open_broker(Settings("demo-project", emulator=f"127.0.0.1:{port}"))
+        ends.extend((broker.close(), server.stop(None)))
+        return broker
+
+    yield make
+    for end in ends:
+        await asyncio.wait_for(end, 10)
+
+
+class TestCheck:
+    async def test_publisher_alone_is_ready(self, broker_on, caplog):
+        """Who may publish and not look is ready, and the log says once what was not checked."""
+        caplog.set_level(logging.WARNING, "publisher")
+        server = Server({PUBLISH})
+        broker = await broker_on(server)
+        await broker.check()
+        await broker.check()
+        assert server.asked == [TOPIC, TOPIC]
+        (note,) = [record.getMessage() for record in caplog.records]
+        assert note.startswith(f"not checked: whether {TOPIC} has a subscription")
+        assert "pubsub.topics.get is missing" in note
+        assert note.endswith("grant roles/pubsub.viewer on the topic")
+
+    async def test_not_permitted_to_publish(self, broker_on):
+        """Who may neither look nor publish is not ready, and told what to grant."""
+        broker = await broker_on(Server(set()))
+        with pytest.raises(BrokerError, match=r"grant roles/pubsub\.publisher on the topic"):
+            await broker.check()
+
+    async def test_unknown_permissions(self, broker_on):
+        """A service that can't say what is permitted is not ready, with its reason."""
+        broker = await broker_on(Server(set(), error=grpc.StatusCode.UNAVAILABLE))
+        with pytest.raises(BrokerError, match=f"{TOPIC}: ServiceUnavailable: not now"):
+            await broker.check()
+
+    @pytest.mark.parametrize("pages", [[["s"]], [[], ["s"]], [[], [], ["s", "t"]]])
+    async def test_an_empty_page_is_not_the_last(self, broker_on, pages):
+        """A subscription counts on whatever page its name comes."""
+        server = Server({GET, PUBLISH}, pages)
+        await (await broker_on(server)).check()
+        assert server.asked == []
+
+    async def test_only_empty_pages(self, broker_on):
+        """Pages without a name are no subscription."""
+        broker = await broker_on(Server({GET, PUBLISH}, [[], []]))
+        with pytest.raises(BrokerError, match="has no subscription"):
+            await broker.check()

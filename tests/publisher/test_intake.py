@@ -11,6 +11,7 @@ from schemas.message import event_id_of, event_id_of_data, issue_id_of_manual
 
 STAMP = Stamp(new_id=lambda: "an-id", now=lambda: 1_795_514_400_000_001)
 JSON = b"application/json"
+STRUCTURED = b"application/cloudevents+json"
 EVENT = {"specversion": "1.0", "id": "1", "type": "t", "source": "/s"}
 
 
@@ -172,6 +173,26 @@ class TestEvents:
         batch = [EVENT, EVENT | {"id": ""}]
         status, told = refused(json.dumps(batch).encode(), b"application/cloudevents-batch+json")
         assert (status, told) == (400, "[1].id: is empty")
+
+    def test_too_many_events(self):
+        """A batch of more events than Pub/Sub takes at once is 413."""
+        batch = json.dumps([EVENT] * 1_001).encode()
+        status, told = refused(batch, b"application/cloudevents-batch+json")
+        assert (status, told) == (413, "batch: more than 1000 events (send them in several)")
+
+    @pytest.mark.parametrize(
+        ("body", "kind"),
+        [
+            (json.dumps({"\u00fc" * 64 + str(n): 1 for n in range(900)}).encode(), STRUCTURED),
+            (b"{}", b"x" * 100_000),
+            (b"{}", "ü€".encode() * 50_000),
+        ],
+    )
+    def test_a_reason_is_short(self, body, kind):
+        """Whatever a request makes us quote, a reason ends at two kilobytes and says so."""
+        reason = refused(body, kind)[1]
+        assert 2_000 < len(reason.encode()) <= 2_048
+        assert reason.endswith(" ... and more")
 
     def test_other_formats(self):
         """A format that we don't read is a binary event with ce- headers, and refused without."""

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,7 @@ from schemas.cloudevents import (
     media_type,
     to_message,
 )
-from schemas.json_text import MAX_JSON_DEPTH, JsonNumber, parse_json
+from schemas.json_text import MAX_JSON_DEPTH, MAX_MEMBERS, NUMBER, TooMuch, parse_json
 from schemas.message import event_id_of, event_id_of_data
 from schemas.problem import ProblemsFound
 
@@ -54,6 +55,16 @@ def binary(changes=None, body=b"", base=MINIMAL_HEADERS):
     """The minimal binary event with other headers, read; a None takes a header out."""
     headers = {k: v for k, v in (base | (changes or {})).items() if v is not None}
     return from_binary(headers.items(), body)
+
+
+def peak_bytes(call, *args):
+    """What a call allocates at its highest, beside what was there before."""
+    tracemalloc.start()
+    try:
+        call(*args)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def problems_of(call, *args, **kwargs):
@@ -200,6 +211,12 @@ class TestStructured:
         """What breaks a rule of the specification is refused, and that place alone is named."""
         assert list(problems_of(structured, changes)) == [where]
 
+    @pytest.mark.parametrize("literal", ["-2147483648", "2147483647", "0", "-0"])
+    def test_integer_extensions_are_read(self, literal):
+        """An extension's integer is read from its own text, to the bounds of 32 bits."""
+        body = json.dumps(MINIMAL)[:-1] + f', "ext": {literal}, "data": [1, 2.5]}}'
+        assert from_structured(body.encode()).extensions == {"ext": str(int(literal))}
+
     @pytest.mark.parametrize("literal", ["1.0", "1e3", "9" * 5000])
     def test_integer_extensions_have_no_fraction(self, literal):
         """An extension's number is a 32-bit integer and nothing else, however it is written."""
@@ -210,6 +227,55 @@ class TestStructured:
         """A sender is told all that is wrong in one answer, each with its place."""
         found = problems_of(structured, id=5, source=None, time="noon", Bad="x", data_base64="?")
         assert set(found) == {"id", "source", "time", "Bad", "data"}
+
+    def test_no_more_than_twenty_problems(self):
+        """Of many problems the first twenty are told, and that there are more."""
+        found = problems_of(structured, {f"Bad{n}": "x" for n in range(500)})
+        assert [*found] == [f"Bad{n}" for n in range(20)] + ["and more"]
+        found = problems_of(structured, {f"Bad{n}": "x" for n in range(20)})
+        assert [*found] == [f"Bad{n}" for n in range(20)]
+
+    def test_too_many_members(self):
+        """An event of more members than any message could carry is read no further."""
+        nulls = {f"x{n}": None for n in range(MAX_MEMBERS - len(MINIMAL))}
+        assert structured(nulls) == structured()
+        with pytest.raises(TooMuch, match="more than 1000 members"):
+            structured(nulls, one=None)
+        body = b"{" + b",".join(b'"X%d":1' % n for n in range(100_000)) + b"}"
+        assert peak_bytes(pytest.raises, TooMuch, from_structured, body) < 3 * len(body)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"subject": ""},
+            {"dataschema": "", "time": ""},
+            {"dataschema": "/relative", "datacontenttype": "xyz"},
+            {"subject": 5, "authid": "tab\t", "document": {"a": 1}, "n": 1.5},
+            {"MyExtension": "x", "my_extension": "x", "authid": "\ud800"},
+        ],
+    )
+    def test_firestore_hints_never_lose_an_event(self, changes):
+        """Whatever is wrong beside a Firestore event's identity and time is left out."""
+        firestore = {"type": OLDER_TYPE, "location": "eur3", "data_base64": "AAE="}
+        assert structured(firestore | changes) == structured(firestore)
+        assert problems_of(structured, changes)
+
+    @pytest.mark.parametrize(
+        ("changes", "where"),
+        [
+            ({"id": ""}, "id"),
+            ({"source": "a b"}, "source"),
+            ({"specversion": "0.3"}, "specversion"),
+            ({"type": OLDER_TYPE + "\n"}, "type"),
+            ({"time": "noon"}, "time"),
+            ({"time": 5}, "time"),
+            ({"data_base64": "?"}, "data"),
+        ],
+    )
+    def test_firestore_identity_is_still_judged(self, changes, where):
+        """The leniency ends at id, source, type, specversion, a time that is none, and data."""
+        firestore = {"type": OLDER_TYPE, "subject": ""}
+        assert list(problems_of(structured, firestore | changes)) == [where]
 
     @pytest.mark.parametrize(
         ("body", "reason"),
@@ -304,6 +370,23 @@ class TestBatch:
         """One bad event refuses the batch, with the event's index."""
         assert list(problems_of(from_batch, json.dumps(batch).encode())) == [where]
 
+    def test_no_more_than_twenty_problems(self):
+        """A batch of bad events is read until twenty problems are known, in bounded memory."""
+        body = b"[" + b"{}," * 100_000 + b"{}]"
+        found = problems_of(from_batch, body)
+        names = ("specversion", "id", "source", "type")
+        expected = [f"[{n}].{name}" for n in range(5) for name in names]
+        assert [*found] == [*expected, "and more"]
+        assert peak_bytes(problems_of, from_batch, body) < 3 * len(body)
+
+    def test_too_many_events(self):
+        """A batch has at most as many events as Pub/Sub takes at once."""
+        event = json.dumps(MINIMAL).encode()
+        body = b"[" + b",".join([event] * 1_000)
+        assert len(from_batch(body + b"]")) == 1_000
+        with pytest.raises(TooMuch, match="batch: more than 1000 events"):
+            from_batch(body + b"," + event + b"]")
+
     @pytest.mark.parametrize("body", [b"{}", b"", b"[", b"[{}", b"[{},]", b"[] x", b"[{} {}]"])
     def test_no_array(self, body):
         """A body that is no JSON array is refused."""
@@ -380,6 +463,28 @@ class TestBinary:
         """What breaks a rule is refused, and the header alone is named."""
         assert list(problems_of(binary, changes)) == [where]
 
+    def test_no_more_than_twenty_problems(self):
+        """Of many bad headers the first twenty are told, and that there are more."""
+        found = problems_of(binary, {b"ce-x_%d" % n: b"x" for n in range(30)})
+        assert [*found] == [f"ce-x_{n}" for n in range(20)] + ["and more"]
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {b"ce-subject": b"", b"ce-dataschema": b"", b"ce-time": b""},
+            {b"ce-dataschema": b"/relative", b"ce-authid": b"%00"},
+            {b"ce-authid": b"%FF", b"ce-authtype": b"\xff", b"ce-n": b"%C0%A0"},
+            {b"ce-data": b"x", b"ce-my-ext": b"x", b"ce-": b"x"},
+            {b"ce-location": b"eur3", b"CE-LOCATION": b"nam5"},
+        ],
+    )
+    def test_what_firestore_need_not_say(self, changes):
+        """Any attribute of a Firestore event but its identity and time is left out when bad."""
+        without = {name: None for name in changes if name == b"ce-time"}
+        event = binary(changes, base=FIRESTORE_HEADERS)
+        assert event == binary(without, base=FIRESTORE_HEADERS)
+        assert problems_of(binary, changes)
+
     @pytest.mark.parametrize("value", [b"issues/%C0%A0", b"issues/%0A", b"issues/\xff", b""])
     def test_firestore_hints_never_lose_an_event(self, value):
         """A Firestore document's name that no attribute can carry is left out of the headers."""
@@ -393,9 +498,11 @@ class TestBinary:
 
     def test_firestore_identity_is_still_judged(self):
         """The leniency is for hints alone."""
-        changes = {b"ce-id": b"%C0%A0", b"ce-time": b"noon", b"ce-location": b"%FF"}
-        found = problems_of(binary, changes, base=FIRESTORE_HEADERS)
-        assert set(found) == {"ce-id", "ce-time", "ce-location"}
+        changes = {b"ce-id": b"%C0%A0", b"ce-source": b"", b"ce-specversion": b"0.3"}
+        for time in (b"noon", b"%FF"):
+            headers = changes | {b"ce-time": time, b"ce-location": b"%FF"}
+            found = problems_of(binary, headers, base=FIRESTORE_HEADERS)
+            assert set(found) == {"ce-id", "ce-source", "ce-specversion", "ce-time"}
 
 
 class TestOlder:
@@ -489,11 +596,18 @@ class TestMessage:
 
 
 class TestJson:
-    def test_numbers_keep_their_text(self):
-        """No number passes through a float."""
+    def test_numbers_stand_for_themselves(self):
+        """No number passes through a float, and none is taken for a string."""
         value = parse_json(b'[1.10, 12345678901234567890123, -0, "1.10"]')
-        assert value == ["1.10", "12345678901234567890123", "-0", "1.10"]
-        assert [type(item) for item in value] == [JsonNumber, JsonNumber, JsonNumber, str]
+        assert value == [NUMBER, NUMBER, NUMBER, "1.10"]
+
+    def test_numbers_cost_no_memory(self):
+        """A body of numbers takes no object a number; nor does data inside an event."""
+        numbers = b"[" + b"1," * 200_000 + b"1]"
+        event = json.dumps(MINIMAL)[:-1].encode() + b', "data": ' + numbers + b"}"
+        # Two lists of pointers and the text; a string a number would be 10 MB more.
+        assert peak_bytes(parse_json, numbers) < 6_000_000
+        assert peak_bytes(from_structured, event) < 6_000_000
 
     @pytest.mark.parametrize("body", [b"", b" ", b"nul", b"{} {}", b"\xff", b"[Infinity]"])
     def test_no_json(self, body):

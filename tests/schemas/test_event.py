@@ -335,7 +335,7 @@ def test_every_recorded_event_is_decoded():
         event = decode_message(message)
         raw = DocumentEventData.FromString(base64.b64decode(message.data))
         assert event.document_name == (raw.value.name or raw.old_value.name)
-        assert event.collection in ("issues", "comments", "reactions", "teams")
+        assert event.collection in ("issues", "comments", "reactions", "teams", "members")
         if event.operation != "DELETE":
             assert is_same(event.fields, fields_to_json(raw.value.fields))
         if event.operation != "CREATE":
@@ -411,12 +411,14 @@ def test_what_a_cut_event_cannot_be_told_by():
     assert dataclasses.replace(cut, message=empty) == dataclasses.replace(whole, message=empty)
 
 
-def test_only_a_written_event_is_judged_by_its_times():
+def test_written_and_updated_events_are_judged_by_their_times():
     """A creation by its type needs no second witness, nor does a document without times."""
     event = document_event(A)
     event.value.create_time.seconds -= 1
     assert refusal(firestore_message(event))[0] is InvalidDocument
     assert decode_message(firestore_message(event, f"{PREFIX}created")).operation == "CREATE"
+    # An update without its old side was cut, too: Eventarc sends one with every update.
+    assert refusal(firestore_message(event, f"{PREFIX}updated"))[0] is InvalidDocument
     event.value.ClearField("create_time")
     assert decode_message(firestore_message(event)).operation == "CREATE"
 

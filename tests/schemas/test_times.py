@@ -94,6 +94,23 @@ def test_what_rfc_3339_does_not_allow_is_refused(text):
         parse_rfc3339(text)
 
 
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("2026-01-01T00:00:00.", "+24:00"),
+        ("0001-01-01T00:00:00.", "+00:01"),
+        ("9999-12-31T23:59:59.", "-00:01"),
+        ("2026-01-01T00:00:00.", "UTC"),
+        ("2026-02-29T00:00:00.", "Z"),
+    ],
+)
+def test_a_refusal_quotes_no_more_than_its_start(start, end):
+    """A value of a million digits is not repeated in the error that it causes."""
+    with pytest.raises(ValueError) as refused:
+        parse_rfc3339(start + "1" * 1_000_000 + end)
+    assert len(str(refused.value)) < 200
+
+
 @given(micros)
 def test_every_microsecond_of_bigquerys_range_comes_back(value):
     """parse(format(x)) is x for the two ways in which a time is written."""
