@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -124,7 +124,7 @@ def run(stack: Stack, plan: Plan, say: Callable[[str], None]) -> Result:
     harms = Harms(stack, schedule(plan), began, say)
 
     def feed() -> None:
-        def note(batch: list[Message]) -> None:
+        def note(batch: Sequence[Message]) -> None:
             published.extend([now_micros()] * len(batch))
 
         wanted = (message for message in messages if not harms.off.is_set())

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
-from bench.plan import OUTAGE_SECONDS, Kill, Schedule
-from local.keeper import Keeper
+from bench.plan import OUTAGE_SECONDS, Schedule
 from local.ports import wait_until
 from local.stack import Stack
 from schemas.times import now_micros
@@ -84,9 +83,12 @@ class Harms:
         return [self._kills, self._bigquery_outages, self._pubsub_outages]
 
     def _kills(self) -> None:
-        for kill in self._planned.kills:
+        ends = [*(kill.at for kill in self._planned.kills[1:]), float("inf")]
+        for kill, end in zip(self._planned.kills, ends, strict=False):
             if self._pause(self._began + kill.at):
-                self._kill(kill)
+                # The next one is not to be late: it may be meant for an outage.
+                left = max(self._began + end - time.monotonic(), 0.0)
+                self._kill(min(kill.patience, left))
 
     def _bigquery_outages(self) -> None:
         for at in self._planned.bigquery_outages:
@@ -111,11 +113,11 @@ class Harms:
                 self._pause(time.monotonic() + OUTAGE_SECONDS)
                 proxy.resume()
 
-    def _kill(self, kill: Kill) -> None:
+    def _kill(self, patience: float) -> None:
         job = self._stack.job
         if job is None:
             raise RuntimeError("the stack has no job")
-        at_work = job.wait_ready(kill.patience)
+        at_work = job.wait_ready(patience)
         self._until(job.child.running, "the job does not run, so it cannot be killed")
         before, at = job.restarts, now_micros()
         job.kill()
@@ -147,14 +149,14 @@ def together(off: threading.Event, *tasks: Callable[[], None]) -> None:
         Exception: What the first one that failed has raised.
     """
     with ThreadPoolExecutor(len(tasks), thread_name_prefix="chaos") as threads:
-        running = [threads.submit(task) for task in tasks]
+        running = [threads.submit(each) for each in tasks]
         try:
-            failed = [each for each in wait(running, return_when=FIRST_EXCEPTION).done]
-            if any(each.exception() for each in failed):
+            first = wait(running, return_when=FIRST_EXCEPTION).done
+            if any(task.exception() for task in first):
                 off.set()
             wait(running)
         except BaseException:
             off.set()
             raise
-    for each in running:
-        each.result()
+    for task in (*first, *running):
+        task.result()

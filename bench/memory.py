@@ -1,125 +1,176 @@
-"""Memory of the job over 100,000 one-event bundles, and over an idle hour's worth of polls.
+"""Memory of the job over one-event bundles, and over an idle hour's worth of polls.
 
-The job's own graph on its own engine, in this process, in stretches as the launcher runs them; the
-puller is one that hands out one message at a time from memory, and the sink and the dead letters
-are counted and let go, so that what is measured is the engine, the steps and the cache.
+- `job`: the job as it is, in a process of its own, on the emulators of a local stack: puller,
+  leases, acknowledgements, warming, cache and sink are the real ones. Only its bundles are made
+  one event each (bench/altered_job.py). Each of them is an append that is waited for, so these
+  are REAL_BUNDLES and no more.
+- `in memory`: 100,000 one-event bundles of the same graph on the same engine in this process,
+  with a source and a sink that are none (bench/in_memory.py).
+- `idle`: the job as it is on an empty subscription, which it looks at again and again without
+  waiting in between, so that an hour's polls take seconds.
+
+The duplicate cache grows by design, up to its bound: its share is measured apart, as the bytes
+that Python allocates for ids that come one a bundle.
 """
 
-import os
-from collections.abc import Iterator
-from dataclasses import replace
+import re
+import time
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import apache_beam as beam
+from google.cloud import bigquery
 
-from local.load import change
-from pipeline import resident
-from pipeline.engines import DIRECT
-from pipeline.launch import run_stretch
-from pipeline.options import Settings, parse
-from pipeline.pull import Pulled
-from schemas.row import Row
-from transforms.attempt import FAILED
-from transforms.deduplicate import DropSeen, SeenIds
+from bench import in_memory
+from bench.job import Job, command_of
+from local import load
+from local.layout import Options
+from local.ports import wait_until
+from local.processes import Processes
+from local.resources import DATASET, TOPIC, topic_path
+from local.stack import Stack
+from schemas import live
+from schemas.times import now_micros
+from transforms.deduplicate import SeenIds
 
+REAL_BUNDLES = 20_000
 BUNDLES = 100_000
 POLLS_AN_HOUR = 3_600 // 5
 """An idle read waits five seconds for a message."""
 
-_SUBSCRIPTION = "projects/demo-project/subscriptions/in-memory"
-_WARM_UP = BUNDLES // 10
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_IDS = 20_000
+_LOOK_EVERY = 2.0
+_DEADLINE = 3_600.0
+_IDLE_SECONDS = 30.0
+_DRAIN_SECONDS = 60.0
+_POLLS = re.compile(r"read\.bundles (\d+)")
+_ALTERED = ("-m", "bench.altered_job")
 
 
-class _OneByOne:
-    """Stands in for the puller: one message a bundle, then none."""
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How much memory the job had when so many rows were there."""
 
-    waits = 0
-
-    def __init__(self, messages: Iterator[Pulled], polls: int) -> None:
-        self._messages = messages
-        self._polls = polls
-        self.acknowledged = 0
-        self.memory: list[int] = []
-
-    def take(self, wait: float) -> list[Pulled]:  # noqa: ARG002
-        if (found := next(self._messages, None)) is not None:
-            return [found]
-        self._polls -= 1
-        if self._polls <= 0:
-            resident.stop()
-        return []
-
-    def idle_seconds(self) -> float:
-        return 0.0
-
-    def acknowledge(self, batch: list[Pulled]) -> None:
-        self.acknowledged += len(batch)
-        if self.acknowledged % _WARM_UP == 0:
-            self.memory.append(_resident_megabytes())
-
-
-class _LetGo(beam.PTransform):
-    """A sink that takes every row."""
-
-    def expand(self, rows: Any) -> Any:
-        return rows | beam.ParDo(_Count()).with_outputs(FAILED, main="rows")
-
-
-class _Count(beam.DoFn):
-    def process(self, row: Row) -> None:
-        if not row.values:
-            raise ValueError("a row without values")
+    rows: int
+    megabytes: float
 
 
 def run() -> dict[str, object]:
-    """One-event bundles, then empty polls, with memory looked at on the way."""
-    settings = parse(["--project=demo-project", f"--input_subscription={_SUBSCRIPTION}"], str)
-    engine = replace(
-        DIRECT, sinks={"native": lambda _: _LetGo()}, deduplicate=lambda _: _without_tables()
-    )
-    busy = _run(settings, engine, _pulled(BUNDLES), polls=1)
-    idle = _run(settings, engine, iter(()), polls=POLLS_AN_HOUR)
+    """All three, and the cache's share."""
+    bytes_an_id = cache_bytes_an_id(_IDS)
+    options = Options(folder=Path("build/bench/memory").resolve(), job=False)
+    with (
+        Stack(options, lambda _: None) as stack,
+        Processes(options.folder / "logs" / "bench") as processes,
+    ):
+        real = _real(stack, processes, REAL_BUNDLES, bytes_an_id)
+        idle = _idle(stack, processes)
+    memory = in_memory.run(BUNDLES).memory
     return {
-        "one-event bundles": busy.acknowledged,
-        "memory after a tenth, MB": busy.memory[0],
-        "memory at the end, MB": busy.memory[-1],
-        "memory most, MB": max(busy.memory),
-        "idle hour's polls": POLLS_AN_HOUR,
-        "memory after them, MB": idle.memory[-1],
+        "cache, bytes an id": round(bytes_an_id),
+        **real,
+        **idle,
+        **_figures("in memory", BUNDLES, memory[0], memory[-1], max(memory), bytes_an_id),
     }
 
 
-def _run(settings: Settings, engine: Any, messages: Iterator[Pulled], polls: int) -> _OneByOne:
-    source = _OneByOne(messages, polls)
-    resident.resident(("puller", _SUBSCRIPTION), lambda: source)
+def cache_bytes_an_id(ids: int) -> float:
+    """What Python allocates in the duplicate cache for an id that comes in a bundle of its own."""
+    tracemalloc.start()
     try:
-        while not resident.stopping.is_set():
-            run_stretch(settings, engine)
+        seen = SeenIds(3_600.0, ids)
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(ids):
+            seen.add([SeenIds.key(str(number))])
+        after, _ = tracemalloc.get_traced_memory()
     finally:
-        resident.close_all()
-        resident.stopping.clear()
-    source.memory.append(_resident_megabytes())
-    return source
+        tracemalloc.stop()
+    return (after - before) / ids
 
 
-def _pulled(count: int) -> Iterator[Pulled]:
-    return (Pulled(str(number), change(number, "memory")) for number in range(count))
+def _figures(  # noqa: PLR0913, PLR0917
+    what: str, bundles: int, tenth: float, end: float, most: float, bytes_an_id: float
+) -> dict[str, object]:
+    return {
+        f"{what}: one-event bundles": bundles,
+        f"{what}: memory after a tenth, MB": round(tenth),
+        f"{what}: memory at the end, MB": round(end),
+        f"{what}: memory most, MB": round(most),
+        f"{what}: growth from a tenth to the end, MB": round(end - tenth, 1),
+        f"{what}: of it the cache, MB": round(bundles * 0.9 * bytes_an_id / 1e6, 1),
+    }
 
 
-def _without_tables() -> beam.PTransform:
-    return beam.ParDo(DropSeen(_seen, _written))
+def _real(
+    stack: Stack, processes: Processes, bundles: int, bytes_an_id: float
+) -> dict[str, object]:
+    """The job over a backlog; it ends by itself when the subscription is empty."""
+    client = live.bigquery_client(stack.addresses.project)
+    topic = topic_path(stack.addresses.project, TOPIC)
+    load.publish(live.publisher_client(), topic, load.changes(bundles, f"memory-{now_micros()}"))
+    command = command_of(stack, "--stop_when_idle", "5", instead=(*_ALTERED, "one_event"))
+    job = Job(processes, command)
+    job.wait_ready()
+    began = time.monotonic()
+    looks = _watch(job, lambda: _rows(client), bundles, began + _DEADLINE)
+    took = time.monotonic() - began
+    peak = job.wait(_DRAIN_SECONDS)
+    distinct = _rows(client, "COUNT(DISTINCT event_id)")
+    if (rows := _rows(client), distinct) != (bundles, bundles):
+        raise RuntimeError(f"{bundles} events were published, {rows} ({distinct}) are there")
+    tenth = next(look for look in looks if look.rows >= bundles / 10)
+    return {
+        **_figures("job", bundles, tenth.megabytes, looks[-1].megabytes, peak, bytes_an_id),
+        "job: one-event bundles/s": round(bundles / took),
+    }
 
 
-def _seen() -> SeenIds:
-    return resident.resident("seen", lambda: SeenIds(3_600, 20_000))
+def _watch(job: Job, rows: Callable[[], int], until: int, deadline: float) -> list[Look]:
+    """Looks at rows and memory every two seconds until all rows are there."""
+    looks: list[Look] = []
+
+    def all_there() -> bool:
+        looks.append(Look(rows(), job.resident()))
+        return looks[-1].rows >= until or not job.running()
+
+    if not wait_until(all_there, deadline, _LOOK_EVERY) or looks[-1].rows < until:
+        raise RuntimeError(f"{looks[-1].rows} of {until} rows are there:\n{job.logged()[-2_000:]}")
+    return looks
 
 
-def _written() -> SeenIds:
-    return resident.resident("written", lambda: SeenIds(3_600, 1))
+def _idle(stack: Stack, processes: Processes) -> dict[str, object]:
+    """The job on what is now an empty subscription, for as long as an hour's polls take, and more.
+
+    Raises:
+        RuntimeError: The job ended, or there were fewer polls than an idle hour has.
+    """
+    job = Job(processes, command_of(stack, instead=(*_ALTERED, "no_patience")))
+    job.wait_ready()
+    memory: list[float] = []
+
+    def look() -> bool:
+        memory.append(job.resident())
+        return not job.running()
+
+    if wait_until(look, time.monotonic() + _IDLE_SECONDS, _LOOK_EVERY):
+        raise RuntimeError(f"the job ended by itself:\n{job.logged()[-2_000:]}")
+    job.drain(_DRAIN_SECONDS)
+    found = _POLLS.search(job.logged())
+    polls = int(found[1]) if found else 0
+    if polls < POLLS_AN_HOUR:
+        raise RuntimeError(f"{polls} polls in {_IDLE_SECONDS:.0f} s, {POLLS_AN_HOUR} are an hour's")
+    return {
+        "idle: polls": polls,
+        f"idle: hours of {POLLS_AN_HOUR} polls": round(polls / POLLS_AN_HOUR, 1),
+        "idle: memory at the start, MB": round(memory[0]),
+        "idle: memory at the end, MB": round(memory[-1]),
+        "idle: memory most, MB": round(max(memory)),
+    }
 
 
-def _resident_megabytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * _PAGE // 1_000_000
+def _rows(client: bigquery.Client, what: str = "COUNT(*)") -> int:
+    query = f"SELECT {what} FROM {DATASET}.issues_stream"  # noqa: S608
+    job = client.query(query, timeout=60, retry=None, job_retry=None)
+    (found,) = job.result(timeout=60, retry=None, job_retry=None)
+    return int(found[0])

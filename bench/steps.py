@@ -123,11 +123,7 @@ class _Encode(beam.DoFn):  # type: ignore[misc]
 
 def _beam(distinct: Sequence[Message], times: int) -> None:
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        read = (
-            pipeline
-            | beam.Create([None], reshuffle=False)
-            | beam.ParDo(_Emit(distinct, times))
-        )
+        read = pipeline | beam.Create([None], reshuffle=False) | beam.ParDo(_Emit(distinct, times))
         events = (read | DecodeEvents())[EVENTS]
         rows = (events | ShapeRows(shipped()))[ROWS]
         rows | beam.ParDo(_Encode())

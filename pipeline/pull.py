@@ -134,7 +134,7 @@ class Puller:
     def idle_seconds(self) -> float:
         """Seconds since anything was delivered or held; 0 while Pub/Sub is away.
 
-        A pull that has waited for some seconds without an error is taken for a connection: an
+        A pull that has waited for a second without an error is taken for a connection: an
         empty one is answered only after a minute or more.
         """
         with self._condition:

@@ -141,7 +141,8 @@ LOST = [
 ]
 
 
-def assert_lost(error, what, remedy):
+def assert_lost(error, lost):
+    _, what, remedy = lost
     assert isinstance(error, ProblemsFound)
     [problem] = error.problems
     assert problem.where == f"--input_subscription {SUBSCRIPTION}"
@@ -149,30 +150,26 @@ def assert_lost(error, what, remedy):
     assert remedy in problem.remedy
 
 
-@pytest.mark.parametrize(("error", "what", "remedy"), LOST)
-def test_a_lost_subscription_ends_the_acknowledgements(
-    held, subscriber, until, error, what, remedy
-):
+@pytest.mark.parametrize("lost", LOST, ids=lambda lost: type(lost[0]).__name__)
+def test_a_lost_subscription_ends_the_acknowledgements(held, subscriber, until, lost):
     """Deleted, or closed to the job: a Problem, and what was not taken is known without a wait."""
-    subscriber.ack_errors.append(error)
+    subscriber.ack_errors.append(lost[0])
     held.acknowledge(["a", "b"])
     until(lambda: held.error)
-    assert_lost(held.error, what, remedy)
+    assert_lost(held.error, lost)
     began = time.monotonic()
     assert held.drain(60) == 2
     assert time.monotonic() - began < 30
 
 
-@pytest.mark.parametrize(("error", "what", "remedy"), LOST)
-def test_a_lost_subscription_ends_the_extensions(
-    held, subscriber, clock, until, error, what, remedy
-):
+@pytest.mark.parametrize("lost", LOST, ids=lambda lost: type(lost[0]).__name__)
+def test_a_lost_subscription_ends_the_extensions(held, subscriber, clock, until, lost):
     """The same where an extension meets it first."""
-    subscriber.modify_errors.append(error)
+    subscriber.modify_errors.append(lost[0])
     held.hold(["a"])
     pass_time(held, clock, SOON)
     until(lambda: held.error)
-    assert_lost(held.error, what, remedy)
+    assert_lost(held.error, lost)
 
 
 def test_extensions_keep_their_turn_while_acknowledgements_keep_coming(

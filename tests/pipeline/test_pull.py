@@ -199,9 +199,10 @@ def test_an_outage_is_waited_out(puller, subscriber, until):
     assert [pulled.ack_id for pulled in puller.take(10)] == ["a"]
 
 
-@pytest.mark.parametrize(("code", "what", "remedy"), LOST)
-def test_a_lost_subscription_is_a_problem(puller, subscriber, until, code, what, remedy):
+@pytest.mark.parametrize("lost", LOST, ids=lambda lost: lost[0].name)
+def test_a_lost_subscription_is_a_problem(puller, subscriber, until, lost):
     """Deleted, or closed to the job: every `take` says which one and what to do."""
+    code, what, remedy = lost
     until(lambda: len(subscriber.pulls) == pull._PULLERS)
     subscriber.pulls[0].fail(RpcError(code, "said"))
     for _ in range(2):
@@ -275,7 +276,7 @@ def test_messages_are_leased_until_acknowledged(puller, subscriber, clock, until
 def test_idle_seconds(puller, subscriber, clock, until):
     """Idle is: Pub/Sub listens, and nothing is queued, held or unacknowledged since then."""
     until(lambda: subscriber.pulls)
-    clock.advance(2)
+    clock.advance(0.5)
     assert puller.idle_seconds() == 0  # no answer yet: who knows
     clock.advance(100)
     assert puller.idle_seconds() == 100  # a pull that waits so long found a server to wait at
@@ -406,14 +407,14 @@ def test_does_not_say_that_it_is_connected_during_an_outage(
     until(lambda: said(logged) == 1)
 
 
-def test_the_first_takes_are_short(puller, subscriber, until):
+def test_the_first_takes_are_short(puller):
     """Until it is connected, nobody waits for a message before looking again."""
     began = time.monotonic()
     assert puller.take(60) == []
     assert time.monotonic() - began < 10
 
 
-def test_drain_counts_what_was_refused(puller, subscriber, until):
+def test_drain_counts_what_was_refused(puller, subscriber):
     """A refused acknowledgement is one that Pub/Sub does not have."""
     subscriber.ack_errors.append(exceptions.InvalidArgument("not an id"))
     puller.leases.acknowledge(["a"])
