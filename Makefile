@@ -27,8 +27,12 @@ run: $(READY) ## The whole pipeline on this machine (ONCE=1 ends after the sampl
 	$(BIN)/python -m local run $(if $(filter 1,$(ONCE)),--once) $(if $(filter 0,$(SAMPLE)),--no-sample) $(if $(filter 1,$(KEEP)),--keep)
 
 .PHONY: test
-test: $(READY) $(JAR) ## Every test, on the real emulators (needs Java and the emulators)
+test: $(READY) check $(JAR) ## Every test, on the real emulators (needs Java and the emulators)
 	$(BIN)/python -m pytest -q
+
+.PHONY: check
+check: $(READY)
+	@$(BIN)/python -m local check
 
 ##@ Work
 
@@ -61,6 +65,7 @@ test-unit: $(READY) ## The tests that need Python only
 expansion: $(JAR) ## Beam's Java sink as one jar (Maven; some minutes the first time)
 
 $(JAR): deploy/expansion/pom.xml
+	@command -v mvn >/dev/null || { echo "Maven is needed to build Beam's Java sink: apt-get install maven" >&2; exit 1; }
 	mvn --batch-mode --quiet --file deploy/expansion/pom.xml package
 	touch $(JAR)
 

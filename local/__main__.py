@@ -14,8 +14,8 @@ from google.api_core.exceptions import GoogleAPIError
 from requests.exceptions import RequestException
 
 from local import signals, state
-from local.emulators import PUBSUB_EMULATOR_HOST
-from local.layout import FOLDER, PROJECT, Options
+from local.emulators import PUBSUB_EMULATOR_HOST, find
+from local.layout import FOLDER, PROJECT, Options, exported
 from local.ports import wait_until
 from local.processes import NotReadyError
 from local.stack import Stack, to_stderr
@@ -122,6 +122,16 @@ def record(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def check(_: argparse.Namespace) -> int:
+    """Looks for the emulators and Java; exit code 1, and what to install, where one is missing."""
+    try:
+        find(stale=exported(FOLDER))
+    except ProblemsFound as error:
+        to_stderr(f"{error}")
+        return 1
+    return 0
+
+
 def _report_running(running: state.State | None) -> None:
     if running is None or running.addresses is None:
         to_stderr("a stack is being started, or stopped, by another process")
@@ -161,6 +171,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     verb.add_argument("--project", default=PROJECT, help="project id (default: %(default)s)")
     verb.set_defaults(verb=run)
+
+    verb = verbs.add_parser("check", help="say which emulator is missing, and how to get it")
+    verb.set_defaults(verb=check)
 
     verb = verbs.add_parser("stop", help="stop the stack that is running")
     verb.set_defaults(verb=stop)

@@ -90,3 +90,15 @@ def test_a_recording_does_not_write_over_one_that_broke_off(folder, capsys, monk
     assert command.main(["record", "--subscription", "any", str(folder / "recorded.jsonl")]) == 1
     assert f"{part}: holds what a recording that broke off had" in capsys.readouterr().err
     assert part.read_text() == "kept"
+
+
+def test_check_names_what_is_missing(folder, tmp_path, monkeypatch, capsys):
+    """Without the Google Cloud SDK and Java: exit code 1, both named, with how to get them."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    assert command.main(["check"]) == 1
+    told = capsys.readouterr().err
+    assert "java: is not on PATH" in told
+    assert "apt-get install" in told
+    assert "gcloud: is not on PATH" in told
