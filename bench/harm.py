@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
-from bench.plan import OUTAGE_SECONDS, Schedule
+from bench.plan import OUTAGE_SECONDS, Kill, Schedule
 from local.ports import wait_until
 from local.stack import Stack
 from schemas.times import now_micros
@@ -83,12 +83,10 @@ class Harms:
         return [self._kills, self._bigquery_outages, self._pubsub_outages]
 
     def _kills(self) -> None:
-        ends = [*(kill.at for kill in self._planned.kills[1:]), float("inf")]
+        ends = [*(self._began + kill.at for kill in self._planned.kills[1:]), float("inf")]
         for kill, end in zip(self._planned.kills, ends, strict=False):
             if self._pause(self._began + kill.at):
-                # The next one is not to be late: it may be meant for an outage.
-                left = max(self._began + end - time.monotonic(), 0.0)
-                self._kill(min(kill.patience, left))
+                self._kill(kill, end)
 
     def _bigquery_outages(self) -> None:
         for at in self._planned.bigquery_outages:
@@ -113,11 +111,18 @@ class Harms:
                 self._pause(time.monotonic() + OUTAGE_SECONDS)
                 proxy.resume()
 
-    def _kill(self, patience: float) -> None:
+    def _kill(self, kill: Kill, end: float) -> None:
+        """Kills the job, before `end`: the next kill is not to be late, it may need an outage."""
         job = self._stack.job
         if job is None:
             raise RuntimeError("the stack has no job")
-        at_work = job.wait_ready(patience)
+        at_work = job.wait_ready(0.0)
+        if not at_work:
+            at_work = job.wait_ready(max(min(kill.patience, end - time.monotonic()), 0.0))
+            fed = self._began + self._planned.feeding
+            until = min(time.monotonic() + kill.working, end, fed)
+            if at_work and not self._pause(until):
+                return
         self._until(job.child.running, "the job does not run, so it cannot be killed")
         before, at = job.restarts, now_micros()
         job.kill()

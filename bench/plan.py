@@ -10,6 +10,7 @@ _STARTING_SECONDS = 4.0
 # How far into an outage of BigQuery the job is killed: soon, so that the next one, which takes
 # some seconds to look for BigQuery, finds it away.
 _INTO_OUTAGE = (0.5, 2.0)
+_WORKING = (0.2, 1.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +55,32 @@ class Kill:
 
     Args:
         at: Seconds after the first event.
-        patience: Seconds that it waits for a job that is still starting to get to work; then
+        patience: Seconds that it waits for a job that is still starting to be connected; then
             that one is killed.
+        working: Seconds that a job that was waited for is let work, while events come in: one
+            that is killed as it starts holds nothing that could be lost.
     """
 
     at: float
     patience: float = 6.0
+    working: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The moments, each kind in order; seconds after the first event, while events come in."""
+    """The moments, each kind in order; seconds after the first event, while events come in.
 
-    kills: tuple[Kill, ...]
-    bigquery_outages: tuple[float, ...]
-    pubsub_outages: tuple[float, ...]
+    Args:
+        feeding: How long they come in.
+        kills: Of the job.
+        bigquery_outages: When each begins.
+        pubsub_outages: When each begins.
+    """
+
+    feeding: float
+    kills: tuple[Kill, ...] = ()
+    bigquery_outages: tuple[float, ...] = ()
+    pubsub_outages: tuple[float, ...] = ()
 
 
 def schedule(plan: Plan) -> Schedule:
@@ -79,7 +91,8 @@ def schedule(plan: Plan) -> Schedule:
     dice = random.Random(plan.seed)  # noqa: S311  # no secret
     feeding = plan.feeding_seconds
     away = OUTAGE_SECONDS + _STARTING_SECONDS
-    kills = [Kill(at) for at in _spread(dice, plan.kills, feeding, 0.0)]
+    moments = _spread(dice, plan.kills, feeding, 0.0)
+    kills = [Kill(at, working=dice.uniform(*_WORKING)) for at in moments]
     bigquery = _spread(dice, plan.bigquery_outages, feeding, away)
     pubsub = _spread(dice, plan.pubsub_outages, feeding, OUTAGE_SECONDS)
     if kills and bigquery:
@@ -87,7 +100,7 @@ def schedule(plan: Plan) -> Schedule:
         nearest = min(range(len(kills)), key=lambda i: abs(kills[i].at - at))
         kills[nearest] = Kill(at, patience=0.0)
     kills.sort(key=lambda kill: kill.at)
-    return Schedule(tuple(kills), tuple(bigquery), tuple(pubsub))
+    return Schedule(feeding, tuple(kills), tuple(bigquery), tuple(pubsub))
 
 
 def _spread(dice: random.Random, count: int, seconds: float, lasts: float) -> list[float]:

@@ -354,7 +354,8 @@ def test_what_is_delivered_while_it_closes_is_given_back(puller, subscriber, unt
     """An answer that beats the cancellation is neither queued nor kept until its lease ends."""
     until(lambda: len(subscriber.pulls) == pull._PULLERS)
     late = subscriber.pulls[0]
-    late.cancel = lambda: late.answer([received("late")])
+    answer = threading.Timer(0.2, late.answer, [[received("late")]])
+    late.cancel = answer.start
     puller.close()
     assert subscriber.extended == [(["late"], 0)]
     assert not puller._queue
