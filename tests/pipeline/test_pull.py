@@ -188,6 +188,15 @@ def test_take_waits_no_longer_than_told(puller):
     assert puller.take(0.01) == []
 
 
+def test_a_pull_that_nothing_came_for_is_no_outage(puller, subscriber, until, caplog):
+    """Its own deadline ends an idle pull: the next one is asked for at once, nothing is said."""
+    until(lambda: len(subscriber.pulls) == pull._PULLERS)
+    subscriber.pulls[0].fail(RpcError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))
+    until(lambda: len(subscriber.pulls) == pull._PULLERS + 1)
+    assert puller.waits == 0
+    assert "waiting for" not in caplog.text
+
+
 def test_an_outage_is_waited_out(puller, subscriber, until):
     """Pulls that fail since Pub/Sub is away are made again, counted, and then deliver."""
     until(lambda: len(subscriber.pulls) == pull._PULLERS)
