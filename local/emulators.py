@@ -85,7 +85,7 @@ def find(stale: Collection[str] = ()) -> Emulators:
                 Problem(
                     "gcloud",
                     "is not on PATH, and the emulators are parts of the Google Cloud SDK",
-                    "install it: https://cloud.google.com/sdk/docs/install",
+                    "install the Google Cloud CLI as its documentation says",
                 )
             )
     pubsub_jar = firestore_jar = None

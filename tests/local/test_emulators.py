@@ -88,7 +88,7 @@ def test_a_machine_without_gcloud_is_told_where_to_get_it(machine):
     """The emulators are parts of the SDK: without it, that is the one thing to install."""
     (machine / "bin/gcloud").unlink()
     (problem,) = problems()
-    assert "https://cloud.google.com/sdk/docs/install" in problem
+    assert "install the Google Cloud CLI" in problem
 
 
 @pytest.mark.parametrize(

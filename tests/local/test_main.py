@@ -61,7 +61,7 @@ def test_what_is_missing_ends_the_run_with_words(folder, capsys, monkeypatch):
     assert command.main(["run"]) == 1
     shown = capsys.readouterr()
     assert "java: is not on PATH" in shown.err
-    assert "https://cloud.google.com/sdk/docs/install" in shown.err
+    assert "install the Google Cloud CLI" in shown.err
     assert shown.out == ""
     assert state.read(folder) is None
     state.claim(folder, 0, print).close()
