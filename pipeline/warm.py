@@ -18,7 +18,7 @@ from schemas.times import now_micros
 from transforms.deduplicate import SeenIds
 
 MOST_IDS = 2_000_000
-"""Bound of each of the two caches; some 100 bytes an id."""
+"""Bound of each of the two caches; some 100 bytes an id, 330 where ids come one a bundle."""
 
 _LEEWAY_SECONDS = 5
 _MICROS = 1_000_000

@@ -19,6 +19,20 @@ def test_an_id_of_the_cache_costs_some_hundred_bytes():
     assert 100 < memory.cache_bytes_an_id(2_000) < 1_000
 
 
+def test_flatness_is_judged_by_the_most_of_each_half():
+    """Single moments of what goes up and down would tell anything."""
+    figures = memory.busy_figures("job", 1_000, [10.0, 30.0, 12.0, 31.4, 15.0], 33.0, 400.0)
+    assert figures == {
+        "job: one-event bundles": 1_000,
+        "job: memory after a tenth, MB": 10,
+        "job: memory at the end, MB": 15,
+        "job: memory most, MB": 33,
+        "job: memory most in the first half, MB": 30,
+        "job: memory most in the second half, MB": 31,
+        "job: of the growth from a tenth to the end the cache, MB": 0.4,
+    }
+
+
 def puller_with(messages):
     puller = pull.Puller(None, "projects/p/subscriptions/s")
     puller._queue.extend(messages)
