@@ -76,9 +76,9 @@ clean: ## Remove what is generated, .venv too
 ##@ Prove
 
 .PHONY: chaos
-chaos: $(READY) ## 20,000 events under kills and outages, accounted for by set (some minutes)
+chaos: $(READY) ## 20,000 events under kills and outages, accounted for by set (two minutes)
 	$(BIN)/python -m bench.chaos
 
 .PHONY: bench
-bench: $(READY) ## Throughput, latency and memory, as a table and in build/bench (some minutes)
-	$(BIN)/python -m bench
+bench: $(READY) ## Throughput, latency and memory, as a table and in build/bench (half an hour or more; BENCH=steps runs one)
+	$(BIN)/python -m bench $(BENCH)
