@@ -128,14 +128,17 @@ def test_a_run_ends_when_its_make_is_killed(tmp_path, late):
     run = (
         "import json, os, sys, time\n"
         "from local import signals\n"
-        "print(os.getpid(), flush=True)\n"
-        "if len(sys.argv) > 2:\n"
-        "    end = time.monotonic() + 5\n"
+        "late = len(sys.argv) > 2\n"
+        "if late:\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    end = time.monotonic() + 20\n"
         "    while os.getppid() != 1 and time.monotonic() < end:\n"
         "        time.sleep(0.01)\n"
         "try:\n"
         "    signals.raise_interrupted()\n"
         "    signals.end_with_make()\n"
+        "    if not late:\n"
+        "        print(os.getpid(), flush=True)\n"
         "    time.sleep(60)\n"
         "except signals.Interrupted as signal:\n"
         "    open(sys.argv[1], 'w').write(str(signal))\n"
@@ -157,7 +160,7 @@ def test_a_run_ends_when_its_make_is_killed(tmp_path, late):
     finally:
         process.kill()
         process.wait()
-    assert wait_until(lambda: not who.alive(), time.monotonic() + 10)
+    assert wait_until(lambda: not who.alive(), time.monotonic() + 30)
     assert told.read_text() == "SIGTERM"
 
 
