@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas import firestore
+from schemas.changed import changed_paths
 from schemas.exact_json import NoJsonObject, kind_of, parse_object
 from schemas.failure import DATA, DATA_ROW
 from schemas.firestore import InvalidEventData, InvalidValue, Json
@@ -199,7 +200,7 @@ def _firestore(message: Message, type_: str, kind: str) -> Event:
     if operation == UPDATE:
         changed = list(data.update_mask.field_paths)
         if not changed and old is not None:
-            changed = firestore.changed_paths(old.fields, current.fields)
+            changed = changed_paths(old.fields, current.fields)
     return Event(
         message=message,
         event_id=message.event_id,

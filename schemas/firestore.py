@@ -181,12 +181,13 @@ def _array(value: Any) -> Json:
 
 def _map(value: Any) -> Json:
     fields = value.map_value.fields
-    if _is_vector(fields):
+    if is_vector(fields):
         return _array(fields["value"])
     return _object(fields)
 
 
-def _is_vector(fields: Mapping[str, Any]) -> bool:
+def is_vector(fields: Mapping[str, Any]) -> bool:
+    """Whether a map's fields are those by which Firestore stores a vector."""
     # Look before reaching: indexing a protobuf map of messages adds the missing key.
     return (
         len(fields) == 2
@@ -210,51 +211,3 @@ _GETTERS: dict[str, Callable[[Any], Json]] = {
     "array_value": _array,
     "map_value": _map,
 }
-
-
-def changed_paths(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Leaf paths that differ between two documents' protobuf fields, sorted, Firestore-quoted.
-
-    Maps are compared field by field, and one that comes or goes counts by its leaves; everything
-    else, arrays, vectors and empty maps too, is a leaf.
-    """
-    return sorted(field_path(path) for path in _differences(old, new, ()))
-
-
-def _differences(
-    old: Mapping[str, Any], new: Mapping[str, Any], path: tuple[str, ...]
-) -> set[tuple[str, ...]]:
-    found: set[tuple[str, ...]] = set()
-    for name in old.keys() | new.keys():
-        here = (*path, name)
-        # Look before reaching: indexing a protobuf map of messages adds the missing key.
-        before: Any = old[name] if name in old else None  # noqa: SIM401
-        after: Any = new[name] if name in new else None  # noqa: SIM401
-        if before == after:
-            continue
-        if _is_plain_map(before) and _is_plain_map(after):
-            found |= _differences(before.map_value.fields, after.map_value.fields, here)
-        # NaN is unequal to itself; its bytes are not.
-        elif _serialized(before) != _serialized(after):
-            found |= _leaves(before, here) | _leaves(after, here)
-    return found
-
-
-def _serialized(value: Any) -> bytes:
-    return b"" if value is None else value.SerializeToString(deterministic=True)
-
-
-def _leaves(value: Any, path: tuple[str, ...]) -> set[tuple[str, ...]]:
-    """The paths of a value's leaves; none where there is no value."""
-    if value is None:
-        return set()
-    fields = value.map_value.fields
-    if not _is_plain_map(value) or not fields:
-        return {path}
-    return set().union(*(_leaves(fields[name], (*path, name)) for name in fields))
-
-
-def _is_plain_map(value: Any) -> bool:
-    return (
-        value is not None and value.HasField("map_value") and not _is_vector(value.map_value.fields)
-    )

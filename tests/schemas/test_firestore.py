@@ -9,19 +9,16 @@ import orjson
 import pytest
 from google.protobuf import json_format
 from hypothesis import given
-from hypothesis import strategies as st
 
-from schemas.field_path import field_path, parse_field_path
 from schemas.firestore import (
     DocumentEventData,
     InvalidEventData,
     InvalidValue,
     Value,
-    changed_paths,
     fields_to_json,
     parse_event_data,
 )
-from tests.strategies import document_event, fields, is_same, names, recorded_messages, vector
+from tests.strategies import document_event, fields, is_same, recorded_messages, vector
 
 
 def value(**kwargs):
@@ -287,91 +284,3 @@ def plain(typed):
             return plain(inner["value"])
         return {k: plain(v) for k, v in inner.items()}
     return content
-
-
-# Field paths
-
-
-@given(st.lists(names | st.just(""), min_size=1, max_size=5).map(tuple))
-def test_a_quoted_path_reads_back(segments):
-    """parse(field_path(p)) is p, whatever the names are made of."""
-    assert parse_field_path(field_path(segments)) == segments
-
-
-@pytest.mark.parametrize(
-    ("segments", "text"),
-    [
-        (("a",), "a"),
-        (("a", "b_1"), "a.b_1"),
-        (("a.b", "c"), "`a.b`.c"),
-        (("bak`tik",), "`bak\\`tik`"),
-        (("x&y",), "`x&y`"),
-        (("back\\slash",), "`back\\\\slash`"),
-        (("1a",), "`1a`"),
-        (("é",), "`é`"),
-        (("[0]",), "`[0]`"),
-        (("a", 0), "a[0]"),
-        (("a", 3, "b"), "a[3].b"),
-    ],
-)
-def test_paths_are_quoted_as_firestore_does(segments, text):
-    """The examples of google-events' data.proto, and what is odd in other ways."""
-    assert field_path(segments) == text
-
-
-@pytest.mark.parametrize(
-    "text", ["", ".", "a.", ".a", "a..b", "a b", "1a", "`a", "a`", "`a`b", "a[0]", "`\\`", "é"]
-)
-def test_what_is_no_path_is_refused(text):
-    """A path that Firestore would not take is a ValueError."""
-    with pytest.raises(ValueError):
-        parse_field_path(text)
-
-
-# What changed
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        ({}, {}, []),
-        ({"a": value(integer_value=1)}, {"a": value(integer_value=1)}, []),
-        ({"a": value(integer_value=1)}, {"a": value(integer_value=2)}, ["a"]),
-        ({"a": value(integer_value=1)}, {"a": value(double_value=1)}, ["a"]),
-        ({"a": value(double_value=0.0)}, {"a": value(double_value=-0.0)}, ["a"]),
-        ({"a": value(double_value=math.nan)}, {"a": value(double_value=math.nan)}, []),
-        ({"a": value(null_value=0)}, {}, ["a"]),
-        ({}, {"a": value(null_value=0)}, ["a"]),
-        ({"a": array(value(integer_value=1))}, {"a": array()}, ["a"]),
-        (
-            {"m": mapping(x=value(integer_value=1), y=array())},
-            {"m": mapping(x=value(integer_value=2), z=array())},
-            ["m.x", "m.y", "m.z"],
-        ),
-        ({"m": mapping(x=mapping())}, {"m": mapping(x=mapping(y=mapping()))}, ["m.x.y"]),
-        ({"m": mapping(x=array())}, {"m": value(integer_value=1)}, ["m", "m.x"]),
-        ({}, {"m": mapping(x=mapping(y=array()), z=mapping())}, ["m.x.y", "m.z"]),
-        ({"m": mapping(x=mapping(y=array()))}, {}, ["m.x.y"]),
-        ({"v": vector(1.0)}, {"v": vector(2.0)}, ["v"]),
-        ({"v": vector(1.0)}, {"v": mapping(a=array())}, ["v", "v.a"]),
-        ({"b": array(), "a.b": array()}, {"[0]": array()}, ["`[0]`", "`a.b`", "b"]),
-    ],
-)
-def test_the_leaves_that_differ_are_named(old, new, expected):
-    """Maps field by field, all else as a whole; sorted, quoted, by type and sign."""
-    assert changed_paths(old, new) == expected
-
-
-@given(fields, fields)
-def test_what_changed_is_what_differs(old, new):
-    """Nothing differs between a document and itself; each path is found on one of the sides."""
-    assert changed_paths(old, old) == []
-    paths = changed_paths(old, new)
-    assert paths == sorted(set(paths)) == changed_paths(new, old)
-    for path in paths:
-        first = parse_field_path(path)[0]
-        assert first in old or first in new
-    for name in old.keys() & new.keys():
-        same = is_same(fields_to_json({name: old[name]}), fields_to_json({name: new[name]}))
-        if not same:
-            assert any(parse_field_path(path)[0] == name for path in paths)
