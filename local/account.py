@@ -15,6 +15,7 @@ from google.pubsub_v1.services.subscriber import SubscriberClient
 from local.pull import drain
 from local.sample import Expected
 from schemas.failure import ATTEMPT, ERROR, STAGE
+from schemas.layouts import layout_of
 from schemas.message import Message
 from schemas.table import Table
 
@@ -138,7 +139,7 @@ class Ledger:
         self._names = [
             f"`{client.project}.{dataset}.{table.name}`"
             for table in tables
-            if table.layout != "flat"
+            if layout_of(table).has_event_id
         ]
         self._subscriptions = (published, letters)
         self._published: set[str] = set()

@@ -23,6 +23,7 @@ from pipeline import resident
 from pipeline.append_stream import MAX_REQUEST_BYTES, Encoded, Refused, TableWriter
 from schemas.encode import Encoder
 from schemas.failure import Failure
+from schemas.layouts import layout_of
 from schemas.row import Row
 from schemas.table import Table
 from transforms.attempt import FAILED
@@ -199,5 +200,5 @@ def table_writer(dataset: str, table: Table, descriptor: Any) -> TableWriter:
         f"projects/{project}/datasets/{name}/tables/{table.name}",
         descriptor,
         lag=lookups.check_present,
-        written=lookups.written if table.layout == "structured" else None,
+        written=lookups.written if layout_of(table).has_event_id else None,
     )

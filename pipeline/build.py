@@ -24,7 +24,7 @@ def build(pipeline: beam.Pipeline, settings: Settings, engine: Engine) -> None:
     messages = pipeline | "ReadMessages" >> engine.read_messages(settings)
     fresh = messages | "Deduplicate" >> engine.deduplicate(settings)
     decoded = fresh | "DecodeEvents" >> DecodeEvents()
-    shaped = decoded[EVENTS] | "ShapeRows" >> ShapeRows(settings.tables)
+    shaped = decoded[EVENTS] | "ShapeRows" >> ShapeRows(settings.tables, settings.unmatched)
     written = shaped[ROWS] | "WriteRows" >> engine.write_rows(settings)
 
     decoded[FAILED] | "PublishDeadLettersOfDecode" >> engine.dead_letters(settings)

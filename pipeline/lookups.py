@@ -10,7 +10,7 @@ from pipeline.append_stream import Encoded
 from pipeline.outages import ride_out
 from schemas.apply import missing_columns
 from schemas.problem import Problem, ProblemsFound
-from schemas.row import DAY
+from schemas.shaping import DAY
 from schemas.table import Table
 from schemas.times import format_micros
 

@@ -15,6 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from schemas.problem import Problem, ProblemsFound
+from schemas.routing import DEFAULT_TABLE, UNMATCHED
 from schemas.table import Table
 from schemas.table_file import parse_tables, shipped
 
@@ -110,9 +111,17 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "schema",
-        "Table file, local or gs://; once for each table. Without it: schemas/issues.yaml.",
+        "Table file, local or gs://; once for each table. Unless one of them is the default table, "
+        "schemas/issues.yaml is.",
         metavar="FILE",
         many=True,
+    ),
+    Option(
+        "unmatched",
+        "Where documents go that no table's collections match: default_table or dead_letters.",
+        DEFAULT_TABLE,
+        lambda text: "" if text in UNMATCHED else f"{text!r} is none of {', '.join(UNMATCHED)}",
+        metavar="WHERE",
     ),
     Option(
         "dedup_horizon",
@@ -156,6 +165,7 @@ class Settings:
         output_dataset: `project.dataset`.
         dead_letter_topic: `projects/P/topics/T`.
         tables: What the table files declare.
+        unmatched: Where documents go that no table's collections match: `schemas.routing`.
         dedup_horizon: Seconds; None for the engine's default.
         sink: `native`, `storage_write`, or '' for the engine's default.
         stop_when_idle: Seconds, or None to run until told to stop.
@@ -171,6 +181,7 @@ class Settings:
     output_dataset: str
     dead_letter_topic: str
     tables: tuple[Table, ...]
+    unmatched: str
     dedup_horizon: float | None
     sink: str
     stop_when_idle: float | None
@@ -254,6 +265,7 @@ def parse(
         output_dataset=_dataset(text["output_dataset"], project),
         dead_letter_topic=_full(text["dead_letter_topic"], project, "topics"),
         tables=tables,
+        unmatched=text["unmatched"],
         dedup_horizon=float(text["dedup_horizon"]) if text["dedup_horizon"] else None,
         sink=text["sink"],
         stop_when_idle=float(text["stop_when_idle"]) if text["stop_when_idle"] else None,
@@ -326,8 +338,6 @@ def _beam_flags() -> dict[str, bool]:
 
 
 def _tables(files: Sequence[str], problems: list[Problem]) -> tuple[Table, ...]:
-    if not files:
-        return shipped()
     texts = []
     for file in files:
         try:
@@ -335,7 +345,7 @@ def _tables(files: Sequence[str], problems: list[Problem]) -> tuple[Table, ...]:
         except (OSError, UnicodeDecodeError) as error:
             problems.append(Problem(f"--schema {file}", f"cannot be read: {error}"))
     try:
-        return parse_tables(texts) if len(texts) == len(files) else ()
+        return parse_tables(texts, shipped()) if len(texts) == len(files) else ()
     except ProblemsFound as error:
         problems += error.problems
         return ()

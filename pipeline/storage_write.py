@@ -4,8 +4,8 @@ Rows enter as typed Beam Rows and without `schema=`: Beam's conversion from dict
 keys in silence and knows no JSON. Tables are created by `schemas.apply`, never by the sink. Each
 table is a sink of its own, since dynamic schemas are not supported from Python.
 
-A row that the service refuses comes back without its message: its letter is the row as JSON
-(`schemas.restored`).
+A row that the service refuses comes back without its message. Of a table with `raw` that is
+restored whole; else the letter is the row as JSON (`schemas.restored`).
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,10 @@ from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.utils.timestamp import Timestamp
 
 from schemas.failure import Failure
+from schemas.raw import from_raw
 from schemas.restored import message_of_row
 from schemas.row import Row
-from schemas.table import Column, Table, Type
+from schemas.table import RAW, Column, Table, Type
 from transforms.attempt import FAILED
 
 TRIGGERING_SECONDS = 5
@@ -118,7 +119,8 @@ def to_failure(failed: Any, table: Table) -> Failure:
     """A Failure of the sink's `FailedRowsWithErrors` (fields `failed_row`, `error_message`)."""
     given = failed.failed_row._asdict()
     values = {column.name: _from_beam(given.get(column.name), column) for column in table.columns}
-    message = message_of_row(table.name, values)
+    raw = values[RAW.name] if table.raw else None
+    message = message_of_row(table.name, values) if raw is None else from_raw(raw)
     return Failure(message, "write", "RowRefused", str(failed.error_message))
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 
 from pipeline import resident
 from pipeline.leases import LEASE_SECONDS
+from schemas.layouts import layout_of
 from schemas.table import Table
 from schemas.times import now_micros
 from transforms.deduplicate import SeenIds
@@ -82,7 +83,7 @@ def written_ids(dataset: str, tables: tuple[Table, ...], horizon: float) -> Seen
 
         client = live.bigquery_client(dataset.partition(".")[0])
         asked = [
-            Lookups(client, dataset, table) for table in tables if table.layout == "structured"
+            Lookups(client, dataset, table) for table in tables if layout_of(table).has_event_id
         ]
 
         def recent(since: int, until: int) -> Iterable[str]:

@@ -1,7 +1,7 @@
 """A table: what it takes and which columns it has, as its file says (`schemas.table_file`).
 
 Everything else about the table is derived from this: the BigQuery schema, the write descriptor
-(`schemas.encode`), the views (`schemas.views`), the shape of a row.
+(`schemas.encode`), the views (`schemas.views`), the shape of a row (`schemas.layouts`).
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,8 @@ class Column:
         repeated: Whether it is REPEATED.
         description: For readers of the table.
         path: Where a declared column finds its value in the document, by segments; () for the
-            fixed columns of a layout.
+            others.
+        parameter: The parameter of a path pattern whose value it takes; '' for the others.
     """
 
     name: str
@@ -42,54 +43,14 @@ class Column:
     repeated: bool = False
     description: str = ""
     path: tuple[str, ...] = ()
+    parameter: str = ""
 
 
-STRUCTURED = (
-    Column("event_id", Type.STRING, description="Who the event is; a repeat carries the same."),
-    Column(
-        "issue_id", Type.STRING, description="For people: FS- or INC- and 8 digits, not unique."
-    ),
-    Column("issue_key", Type.STRING, description="The document's full name, or a manual event_id."),
-    Column("source", Type.STRING, description="manual-api or firestore-eventarc."),
-    Column("created_at", Type.TIMESTAMP, description="When it happened, by the event."),
-    Column("update_time", Type.TIMESTAMP, description="The document's own; orders its events."),
-    Column("event_type", Type.STRING, description="The CloudEvent's type."),
-    Column("operation", Type.STRING, description="CREATE, UPDATE, DELETE or MANUAL."),
-    Column("document_name", Type.STRING, description="The document's full name."),
-    Column("document_path", Type.STRING, description="Its path inside the database."),
-    Column("document_id", Type.STRING, description="Its last segment."),
-    Column("collection", Type.STRING, description="The innermost collection's id."),
-    Column(
-        "changed_fields",
-        Type.STRING,
-        repeated=True,
-        description="Leaf paths that an UPDATE changed, in Firestore's quoting.",
-    ),
+RAW = Column(
+    "raw",
+    Type.BYTES,
+    description="The whole message, a serialized google.pubsub.v1.PubsubMessage.",
 )
-STRUCTURED_END = (
-    Column(
-        "type_errors",
-        Type.STRING,
-        repeated=True,
-        description="Fields that did not fit their column, or numbers kept as text in payload.",
-    ),
-    Column("payload", Type.JSON, description="The document's fields, or the manual body, whole."),
-    Column("old_payload", Type.JSON, description="The document's fields before the event."),
-    Column("auth_type", Type.STRING, description="Who changed it: kind of principal."),
-    Column("auth_id", Type.STRING, description="Who changed it."),
-    Column("publish_time", Type.TIMESTAMP, description="When Pub/Sub took the message."),
-    Column("ingest_time", Type.TIMESTAMP, description="When the job shaped the row."),
-)
-FLAT = (
-    Column("issue_id", Type.STRING, description="For people; a document has one, not unique."),
-    Column("source", Type.STRING, description="manual-api or firestore-eventarc."),
-    Column(
-        "created_at", Type.STRING, description="RFC 3339 in UTC with six decimals; sorts as text."
-    ),
-    Column("payload", Type.STRING, description="The fields as JSON text."),
-)
-LAYOUTS = ("structured", "flat")
-VIEW_KINDS = ("latest", "changes", "daily")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +59,15 @@ class Table:
 
     Args:
         name: BigQuery's name of the table inside the dataset.
-        layout: How an event becomes columns: `structured` or `flat`.
+        layout: How an event becomes columns: a name of `schemas.layouts`.
         columns: All of them, in the table's order.
-        collections: Ids of the (innermost) collections whose documents it takes.
+        declared: What the file declares by path: columns of the table in the structured layout,
+            of its typed view in the changelog layout.
+        collections: Whose documents it takes: ids of collections and path patterns
+            (`schemas.routing`).
         default: Whether it takes what no table's collections match, manual issues among it.
+        dropped: Paths of fields that are kept nowhere in the table.
+        raw: Whether a BYTES column keeps the whole message.
         partition: The TIMESTAMP column by whose day it is partitioned; '' for none.
         clustering: Columns by which it is clustered, at most four.
         view_prefix: What its views' names begin with; '' for no views.
@@ -111,21 +77,12 @@ class Table:
     name: str
     layout: str
     columns: tuple[Column, ...]
+    declared: tuple[Column, ...] = ()
     collections: tuple[str, ...] = ()
     default: bool = False
+    dropped: tuple[tuple[str, ...], ...] = ()
+    raw: bool = False
     partition: str = ""
     clustering: tuple[str, ...] = ()
     view_prefix: str = ""
     description: str = ""
-
-    @property
-    def declared(self) -> tuple[Column, ...]:
-        """The columns that the file declares by path."""
-        return tuple(column for column in self.columns if column.path)
-
-
-def view_names(table: Table) -> dict[str, str]:
-    """The name of each view of a table, and its kind; empty without a `view_prefix`."""
-    if not table.view_prefix:
-        return {}
-    return {f"{table.view_prefix}_{kind}": kind for kind in VIEW_KINDS}

@@ -11,8 +11,11 @@ from typing import Any
 import yaml
 
 from schemas.field_path import field_path, parse_field_path
+from schemas.layouts import LAYOUTS
 from schemas.problem import Problem, ProblemsFound
-from schemas.table import FLAT, LAYOUTS, STRUCTURED, STRUCTURED_END, Column, Table, Type, view_names
+from schemas.routing import parse_collection
+from schemas.table import RAW, Column, Table, Type
+from schemas.views import view_names
 
 # https://cloud.google.com/bigquery/docs/schemas#column_names
 _COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}", re.ASCII)
@@ -26,6 +29,11 @@ _RESERVED_PREFIXES = (
 )
 # https://cloud.google.com/bigquery/docs/tables#table_naming, less what needs quotes
 _TABLE_NAME = re.compile(r"[A-Za-z0-9_]{1,1024}", re.ASCII)
+_KEYS = (
+    "table", "layout", "default", "collections", "view_prefix", "description", "columns",
+    "clustering", "raw",
+)  # fmt: skip
+_COLUMN_KEYS = ("path", "name", "type", "mode", "description", "policy")
 # https://cloud.google.com/bigquery/docs/clustered-tables#limitations
 _MAX_CLUSTERING = 4
 
@@ -36,11 +44,14 @@ def shipped() -> tuple[Table, ...]:
     return (parse_table(file.read_text("utf-8"), "schemas/issues.yaml"),)
 
 
-def parse_tables(files: Iterable[tuple[str, str]]) -> tuple[Table, ...]:
+def parse_tables(
+    files: Iterable[tuple[str, str]], without_default: Sequence[Table] = ()
+) -> tuple[Table, ...]:
     """Reads several files as the tables of one job.
 
     Args:
         files: Pairs of a name for messages and the file's text.
+        without_default: What comes before them where none of them is the default table.
 
     Raises:
         ProblemsFound: With every problem of every file, and of them together.
@@ -53,6 +64,8 @@ def parse_tables(files: Iterable[tuple[str, str]]) -> tuple[Table, ...]:
         except ProblemsFound as error:
             problems += error.problems
     if not problems:
+        if not any(table.default for table in tables):
+            tables = [*without_default, *tables]
         problems = _together(tables)
     if problems:
         raise ProblemsFound(problems)
@@ -66,7 +79,10 @@ def _together(tables: Sequence[Table]) -> list[Problem]:
     for label, table in claims:
         # Views and tables share a dataset's names.
         names = [table.name, *view_names(table)]
-        keys = [f"name {name}" for name in names] + [f"collection {c}" for c in table.collections]
+        keys = [f"name {name}" for name in names]
+        for text in table.collections:
+            pattern = parse_collection(text)
+            keys.append(f"collection {text}" if pattern is None else f"pattern {pattern.shape}")
         for key in keys:
             if key in taken:
                 problems.append(Problem(label, f"the {key} is already taken by {taken[key]}"))
@@ -143,55 +159,107 @@ class _Reader:
         return value is True
 
     def table(self, document: Any) -> Table | None:
-        known = (
-            "table", "layout", "default", "collections", "view_prefix", "description", "columns",
-            "clustering",
-        )  # fmt: skip
-        keys = self.keys(document, "$", known)
+        keys = self.keys(document, "$", _KEYS)
         name = self.text(keys.get("table"), "$.table")
         if not _TABLE_NAME.fullmatch(name):
             self.wrong("$.table", f"{name!r} is no table name", "letters, digits and _")
-        layout = self.text(keys.get("layout"), "$.layout", "structured")
-        if layout not in LAYOUTS:
-            self.wrong("$.layout", f"{layout!r} is no layout", f"known: {', '.join(LAYOUTS)}")
-        declared = self.columns(keys.get("columns"))
-        structured = layout == "structured"
-        if declared and not structured:
-            self.wrong("$.columns", "the flat layout has four fixed columns and takes no others")
-        columns = (*STRUCTURED, *declared, *STRUCTURED_END) if structured else FLAT
+        layout_name = self.text(keys.get("layout"), "$.layout", "structured")
+        if layout_name not in LAYOUTS:
+            self.wrong("$.layout", f"{layout_name!r} is no layout", f"known: {', '.join(LAYOUTS)}")
+            layout_name = "structured"  # what else is wrong is said too
+        layout = LAYOUTS[layout_name]
+        collections = self.texts(keys.get("collections"), "$.collections")
+        parameters = self.collections(collections)
+        declared, dropped = self.columns(keys.get("columns"))
+        if declared and not layout.declares:
+            self.wrong("$.columns", f"the {layout_name} layout has fixed columns and no others")
+        self.dropped(declared, dropped)
+        raw = self.flag(keys.get("raw"), "$.raw")
+        if raw and not layout.raw:
+            self.wrong("$.raw", f"the {layout_name} layout has fixed columns and no others")
+        if raw and dropped:
+            self.wrong("$.raw", "would keep the fields whose policy is drop", "take one of the two")
+        columns = layout.columns(parameters if layout.parameters else (), declared)
+        columns = (*columns, RAW) if raw else columns
         self.names(columns)
-        clustering: tuple[str, ...] = ("issue_key", "operation") if structured else ()
+        clustering = layout.clustering
         if "clustering" in keys:
             clustering = self.texts(keys["clustering"], "$.clustering")
         self.clustering(clustering, columns)
         view_prefix = self.text(keys.get("view_prefix"), "$.view_prefix")
-        if view_prefix and not structured:
-            self.wrong("$.view_prefix", "the flat layout has no ids, so no views that drop repeats")
+        if view_prefix and not layout.views:
+            self.wrong(
+                "$.view_prefix",
+                f"the {layout_name} layout has no ids to drop repeats by",
+            )
         if view_prefix and not _TABLE_NAME.fullmatch(view_prefix):
             self.wrong("$.view_prefix", f"{view_prefix!r} cannot begin a view's name")
         return Table(
             name=name,
-            layout=layout,
+            layout=layout_name,
             columns=columns,
-            collections=self.texts(keys.get("collections"), "$.collections"),
+            declared=declared,
+            collections=collections,
             default=self.flag(keys.get("default"), "$.default"),
-            partition="created_at" if structured else "",
+            dropped=dropped,
+            raw=raw,
+            partition=layout.partition,
             clustering=clustering,
             view_prefix=view_prefix,
             description=self.text(keys.get("description"), "$.description"),
         )
 
-    def columns(self, value: Any) -> tuple[Column, ...]:
+    def collections(self, texts: Sequence[str]) -> tuple[Column, ...]:
+        """Checks what stands for collections; returns the columns of their parameters."""
+        names: dict[str, str] = {}
+        for i, text in enumerate(texts):
+            if not text:
+                continue  # said already
+            try:
+                pattern = parse_collection(text)
+            except ValueError as error:
+                self.wrong(f"$.collections[{i}]", str(error))
+                continue
+            for name in pattern.parameters if pattern else ():
+                if name:
+                    names.setdefault(name, text)
+        return tuple(
+            Column(name, Type.STRING, description=f"{{{name}}} of {text}.", parameter=name)
+            for name, text in names.items()
+        )
+
+    def dropped(self, declared: Sequence[Column], dropped: Sequence[tuple[str, ...]]) -> None:
+        for column in declared:
+            for path in dropped:
+                if column.path[: len(path)] == path:
+                    self.wrong(
+                        f"$.columns {field_path(column.path)}",
+                        f"would always be NULL: the policy of {field_path(path)} is drop",
+                        "leave the column out, or keep the field",
+                    )
+
+    def columns(self, value: Any) -> tuple[tuple[Column, ...], tuple[tuple[str, ...], ...]]:
+        """The declared columns, and the paths of dropped fields."""
         if value is None:
-            return ()
+            return (), ()
         if not isinstance(value, list):
             self.wrong("$.columns", f"a list is expected, not {value!r}")
-            return ()
-        found = (self.column(item, f"$.columns[{i}]") for i, item in enumerate(value))
-        return tuple(column for column in found if column is not None)
+            return (), ()
+        kept, dropped = [], []
+        for i, item in enumerate(value):
+            where = f"$.columns[{i}]"
+            column = self.column(item, where)
+            policy = item.get("policy", "keep") if isinstance(item, dict) else "keep"
+            if policy not in ("keep", "drop"):
+                self.wrong(f"{where}.policy", f"{policy!r} is neither keep nor drop")
+            if column is not None and policy == "drop":
+                dropped.append(column.path)
+            elif column is not None:
+                kept.append(column)
+        return tuple(kept), tuple(dropped)
 
     def column(self, value: Any, where: str) -> Column | None:
-        keys = self.keys(value, where, ("path", "name", "type", "mode", "description"))
+        keys = self.keys(value, where, _COLUMN_KEYS)
         text = self.text(keys.get("path"), f"{where}.path")
         try:
             path = parse_field_path(text)
@@ -218,6 +286,8 @@ class _Reader:
         taken: dict[str, str] = {}
         for column in columns:
             label = field_path(column.path) if column.path else "the layout"
+            if column.parameter:
+                label = f"the parameter {{{column.parameter}}}"
             if not _COLUMN_NAME.fullmatch(column.name):
                 self.wrong(
                     f"$.columns {label}",

@@ -2,14 +2,22 @@
 
 from importlib import resources
 
-from schemas.table import Table, view_names
+from schemas.layouts import layout_of
+from schemas.table import Table
+
+
+def view_names(table: Table) -> dict[str, str]:
+    """The name of each view of a table, and its kind; empty without a `view_prefix`."""
+    if not table.view_prefix:
+        return {}
+    return {f"{table.view_prefix}_{kind}": kind for kind in layout_of(table).views}
 
 
 def view_queries(table: Table, dataset: str) -> dict[str, str]:
     """The name of each view of a table, and its query; empty without a `view_prefix`.
 
     Args:
-        table: A table of the structured layout.
+        table: As its file declares it.
         dataset: `project.dataset`, which goes into the queries.
     """
     folder = resources.files("schemas") / "sql"

@@ -7,7 +7,9 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from schemas.event import Event, RestoredRow
-from schemas.row import Row, Shaper, Unshapeable
+from schemas.routing import DEFAULT_TABLE
+from schemas.row import Row, Shaper
+from schemas.shaping import Unshapeable
 from schemas.table import Table
 from schemas.times import now_micros
 from transforms.attempt import FAILED, Attempt
@@ -24,28 +26,32 @@ class ShapeRows(beam.PTransform):
 
     Args:
         tables: Of the job, exactly one of them the default.
+        unmatched: Where documents go that no table's collections match (`schemas.routing`).
     """
 
-    def __init__(self, tables: Sequence[Table]) -> None:
+    def __init__(self, tables: Sequence[Table], unmatched: str = DEFAULT_TABLE) -> None:
         super().__init__()
         self._tables = tuple(tables)
+        self._unmatched = unmatched
 
     def expand(self, events: Any) -> Any:
         """PCollection[Event] to a DoOutputsTuple of `rows` and `failed`."""
-        step = Attempt("shape", _Shape(self._tables), (Unshapeable,), message_of_event)
+        step = Attempt(
+            "shape", _Shape(self._tables, self._unmatched), (Unshapeable,), message_of_event
+        )
         return events | "Shape" >> beam.ParDo(step).with_outputs(FAILED, main=ROWS)
 
 
 class _Shape:
     """The pure function with its clock and its counter; pickles with the tables alone."""
 
-    def __init__(self, tables: tuple[Table, ...]) -> None:
-        self._tables = tables
-        self._shaper = Shaper(tables)
+    def __init__(self, tables: tuple[Table, ...], unmatched: str = DEFAULT_TABLE) -> None:
+        self._given = tables, unmatched
+        self._shaper = Shaper(tables, unmatched)
         self._type_errors = Metrics.counter("shape", "type_errors")
 
-    def __reduce__(self) -> tuple[type["_Shape"], tuple[tuple[Table, ...]]]:
-        return type(self), (self._tables,)
+    def __reduce__(self) -> tuple[type["_Shape"], tuple[tuple[Table, ...], str]]:
+        return type(self), self._given
 
     def __call__(self, event: Event | RestoredRow) -> Row:
         row = self._shaper.shape(event, now_micros())

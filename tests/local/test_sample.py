@@ -21,7 +21,8 @@ from schemas.event import Undecodable, decode_message
 from schemas.firestore import DocumentEventData
 from schemas.message import limit_problems
 from schemas.recorded import from_line
-from schemas.row import Shaper, Unshapeable
+from schemas.row import Shaper
+from schemas.shaping import Unshapeable
 from schemas.table_file import shipped
 from schemas.times import now_micros
 

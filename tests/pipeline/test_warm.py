@@ -12,7 +12,7 @@ from pipeline.warm import MOST_IDS, WrittenIds, seen_ids, written_ids
 from schemas import live
 from schemas.apply import apply
 from schemas.problem import ProblemsFound
-from schemas.row import DAY
+from schemas.shaping import DAY
 from schemas.table_file import parse_tables, shipped
 from schemas.times import format_micros, now_micros
 from tests.pipeline.fakes import Clock

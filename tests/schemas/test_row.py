@@ -12,16 +12,14 @@ from schemas.event import decode_message
 from schemas.firestore import Value
 from schemas.message import Message, event_id_of, issue_id_of_document
 from schemas.restored import message_of_row
-from schemas.row import (
+from schemas.row import MAX_ROW_BYTES, Row, Shaper
+from schemas.shaping import (
     DAY,
-    MAX_ROW_BYTES,
     InvalidPayload,
     InvalidRow,
     NoTime,
     OutsidePartitionRange,
-    Row,
     RowTooLarge,
-    Shaper,
     Unshapeable,
 )
 from schemas.table_file import parse_table, parse_tables, shipped

@@ -3,7 +3,8 @@
 import pytest
 
 from schemas.problem import ProblemsFound
-from schemas.table import Column, Table, Type
+from schemas.structured import END, START
+from schemas.table import RAW, Column, Table, Type
 from schemas.table_file import parse_table, parse_tables, shipped
 
 FIXED_START = [
@@ -95,7 +96,8 @@ def test_a_file_of_every_key_is_read_whole():
 table: t_1
 layout: structured
 default: true
-collections: [a, "b c"]
+collections: [a, "b c", "users/{user}/a"]
+raw: true
 view_prefix: v
 description: What it is.
 clustering: [a_b, event_id]
@@ -109,17 +111,20 @@ columns:
         name="t_1",
         layout="structured",
         columns=table.columns,
-        collections=("a", "b c"),
+        declared=(
+            Column("a_b", Type.INT64, description="Of b.", path=("a", "b")),
+            Column("xyz", Type.BYTES, repeated=True, path=("x y", "z")),
+        ),
+        collections=("a", "b c", "users/{user}/a"),
         default=True,
+        raw=True,
         partition="created_at",
         clustering=("a_b", "event_id"),
         view_prefix="v",
         description="What it is.",
     )
-    assert table.declared == (
-        Column("a_b", Type.INT64, description="Of b.", path=("a", "b")),
-        Column("xyz", Type.BYTES, repeated=True, path=("x y", "z")),
-    )
+    user = Column("user", Type.STRING, description="{user} of users/{user}/a.", parameter="user")
+    assert table.columns == (*START, user, *table.declared, *END, RAW)
 
 
 @pytest.mark.parametrize("kind", list(Type))
@@ -143,7 +148,7 @@ def test_every_type_can_be_declared(kind):
          ["t.yaml: $.layout: 'wide' is no layout (known: structured, flat)"]),
         ("{table: t, column: []}",
          [("t.yaml: $.column: not a key of a table file (known: table, layout, default, "
-          "collections, view_prefix, description, columns, clustering)")]),
+          "collections, view_prefix, description, columns, clustering, raw)")]),
         ("{table: t, default: 1}", ["t.yaml: $.default: true or false is expected, not 1"]),
         ("{table: t, collections: a}", ["t.yaml: $.collections: a list is expected, not 'a'"]),
         ("{table: t, collections: [a, 1]}",
@@ -163,7 +168,7 @@ def test_every_type_can_be_declared(kind):
          ["t.yaml: $.columns[0].mode: 'REQUIRED' is neither NULLABLE nor REPEATED"]),
         ("{table: t, columns: [{path: a, nam: b}]}",
          [("t.yaml: $.columns[0].nam: not a key of a table file (known: path, name, type, mode, "
-          "description)")]),
+          "description, policy)")]),
         ("{table: t, columns: [{path: a, name: [b]}]}",
          ["t.yaml: $.columns[0].name: a string is expected, not ['b']"]),
         ("{table: t, columns: [{path: '`a b`'}]}",
@@ -191,9 +196,9 @@ def test_every_type_can_be_declared(kind):
         ("{table: t, clustering: [event_id, issue_id, issue_key, source, operation]}",
          ["t.yaml: $.clustering: 5 columns, BigQuery takes 4"]),
         ("{table: t, layout: flat, columns: [{path: a}]}",
-         ["t.yaml: $.columns: the flat layout has four fixed columns and takes no others"]),
+         ["t.yaml: $.columns: the flat layout has fixed columns and no others"]),
         ("{table: t, layout: flat, view_prefix: v}",
-         ["t.yaml: $.view_prefix: the flat layout has no ids, so no views that drop repeats"]),
+         ["t.yaml: $.view_prefix: the flat layout has no ids to drop repeats by"]),
         ("{table: t, view_prefix: a-b}",
          ["t.yaml: $.view_prefix: 'a-b' cannot begin a view's name"]),
     ],
@@ -213,7 +218,7 @@ def test_what_is_no_yaml_is_refused(text):
 def test_every_fault_is_reported_at_once():
     """Faults of several columns and keys come together, each with its own place."""
     found = refusals(
-        "{table: t!, layout: wide, x: 1, columns: [{path: ''}, {path: a, type: T}, {path: a}]}"
+        "{table: t!, layout: wide, x: 1, columns: [{path: ''}, {path: a, type: T}, {path: event_id}]}"
     )
     assert [problem.split(": ")[1] for problem in found] == [
         "$.x",
@@ -221,7 +226,7 @@ def test_every_fault_is_reported_at_once():
         "$.layout",
         "$.columns[0].path",
         "$.columns[1].type",
-        "$.columns",
+        "$.columns event_id",
     ]
 
 

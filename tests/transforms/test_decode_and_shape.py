@@ -90,8 +90,8 @@ def explode(*_):
 class ExplodingShaper:
     """Stands in for a Shaper with a fault of the program's own."""
 
-    def __init__(self, tables):
-        self._real = Shaper(tables)
+    def __init__(self, tables, unmatched):
+        self._real = Shaper(tables, unmatched)
 
     def shape(self, event, now):
         return explode() if event.event_id == "boom" else self._real.shape(event, now)
@@ -274,5 +274,5 @@ def test_the_deepest_json_goes_through_inside_a_runner(opening, closing):
 def test_the_shaping_function_pickles_with_its_tables_alone():
     """What travels to a worker is small, and shapes there as here."""
     copy = pickle.loads(pickle.dumps(_Shape(TABLES)))
-    assert copy.__reduce__() == (_Shape, (TABLES,))
+    assert copy.__reduce__() == (_Shape, (TABLES, "default_table"))
     assert without_ingest_time(copy(decode_message(MANUAL))) == shaped(MANUAL)
