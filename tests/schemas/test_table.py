@@ -218,7 +218,8 @@ def test_what_is_no_yaml_is_refused(text):
 def test_every_fault_is_reported_at_once():
     """Faults of several columns and keys come together, each with its own place."""
     found = refusals(
-        "{table: t!, layout: wide, x: 1, columns: [{path: ''}, {path: a, type: T}, {path: event_id}]}"
+        "{table: t!, layout: wide, x: 1, "
+        "columns: [{path: ''}, {path: a, type: T}, {path: event_id}]}"
     )
     assert [problem.split(": ")[1] for problem in found] == [
         "$.x",
