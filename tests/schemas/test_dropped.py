@@ -1,0 +1,183 @@
+"""Fields whose policy is drop are nowhere in a row; `raw` keeps the whole message."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.event import decode_message
+from schemas.field_path import field_path, parse_field_path
+from schemas.message import Message
+from schemas.problem import ProblemsFound
+from schemas.raw import from_raw
+from schemas.row import MAX_ROW_BYTES, Shaper
+from schemas.shaping import InvalidPayload, Plan, RowTooLarge
+from schemas.table_file import parse_table
+from schemas.times import format_micros
+from tests.strategies import (
+    NOW,
+    document_event,
+    fields,
+    firestore_message,
+    manual_message,
+    recorded_messages,
+)
+
+SECRET = "s3cr3t"
+
+
+def shaper(columns, more=""):
+    """A job of one table with these columns, in YAML's flow style."""
+    return Shaper([parse_table(f"{{table: t, default: true, columns: {columns}{more}}}", "t.yaml")])
+
+
+def values(event, columns, more=""):
+    """The row of an event."""
+    return shaper(columns, more).shape(decode_message(event), NOW).values
+
+
+def person(**more):
+    return {"map_value": {"fields": {name: {"string_value": text} for name, text in more.items()}}}
+
+
+UPDATE = firestore_message(
+    document_event(
+        {"title": {"string_value": "new"}, "reporter": person(name="Ann", email=SECRET)},
+        {"title": {"string_value": "old"}, "reporter": person(name="Ann", email=SECRET + "-old")},
+    )
+)
+
+
+def test_a_dropped_field_is_in_no_column():
+    """Not in `payload`, `old_payload` nor `changed_fields`; what is beside it stays."""
+    row = values(UPDATE, "[{path: reporter.email, policy: drop}, {path: reporter, type: JSON}]")
+    assert json.loads(row["payload"]) == {"title": "new", "reporter": {"name": "Ann"}}
+    assert json.loads(row["old_payload"]) == {"title": "old", "reporter": {"name": "Ann"}}
+    assert json.loads(row["reporter"]) == {"name": "Ann"}
+    assert row["changed_fields"] == ["title"]
+    assert "reporter_email" not in row
+    assert SECRET not in str(row)
+
+
+def test_what_is_below_a_dropped_field_goes_with_it():
+    """A dropped map goes whole, and so do the paths below it."""
+    row = values(UPDATE, "[{path: reporter, policy: drop}]")
+    assert json.loads(row["payload"]) == {"title": "new"}
+    assert row["changed_fields"] == ["title"]
+
+
+def test_a_deletion_drops_too():
+    """Where declared columns are the old value's."""
+    event = firestore_message(document_event(None, {"a": {"string_value": SECRET}}))
+    row = values(event, "[{path: a, policy: drop}]")
+    assert (row["operation"], row["old_payload"], row["payload"]) == ("DELETE", "{}", None)
+
+
+def test_a_manual_issue_drops_too():
+    """With the paths of its inexact numbers."""
+    body = b'{"a": 1e400, "b": {"c": 1e400, "d": [1e400]}}'
+    kept = values(manual_message(body), "[]")
+    assert kept["type_errors"] == ["a", "b.c", "b.d[0]"]
+    row = values(manual_message(body), "[{path: a, policy: drop}, {path: b.d, policy: drop}]")
+    assert json.loads(row["payload"]) == {"b": {"c": "1e400"}}
+    assert row["type_errors"] == ["b.c"]
+
+
+def test_a_mask_that_names_a_dropped_field_is_cleared_of_it():
+    """Quoted names too; a path above it stays, since the rest of it is kept."""
+    event = document_event(
+        {"a": {"string_value": "x"}},
+        {"a": {"string_value": "y"}},
+        mask=("a", "`b.c`", "`b.c`.d", "reporter", "reporter.email"),
+    )
+    row = values(
+        firestore_message(event),
+        '[{path: "`b.c`", policy: drop}, {path: reporter.email, policy: drop}]',
+    )
+    assert row["changed_fields"] == ["a", "reporter"]
+
+
+def test_a_flat_table_drops_from_its_payload():
+    """From an event's and from a flat message's; one whose payload is no object is refused."""
+    more = ", layout: flat"
+    columns = "[{path: a, policy: drop}]"
+    row = values(manual_message({"a": SECRET, "b": 1}), columns, more)
+    assert json.loads(row["payload"]) == {"b": 1}
+
+    def flat(payload):
+        body = {
+            "issue_id": "1",
+            "source": "s",
+            "created_at": format_micros(NOW),
+            "payload": payload,
+        }
+        return Message(json.dumps(body).encode())
+
+    row = values(flat(json.dumps({"a": SECRET, "b": 1})), columns, more)
+    assert row == {"issue_id": "1", "source": "s", "created_at": format_micros(NOW),
+                   "payload": '{"b":1}'}  # fmt: skip
+    with pytest.raises(InvalidPayload):
+        values(flat(SECRET), columns, more)
+    assert values(flat(SECRET), "[]", more)["payload"] == SECRET
+
+
+@given(fields, st.data())
+def test_what_is_dropped_is_gone_and_all_else_is_there(document, data):
+    """For any document and any of its first names."""
+    event = decode_message(firestore_message(document_event(document)))
+    gone = data.draw(st.sets(st.sampled_from(sorted(document)))) if document else set()
+    paths = json.dumps([{"path": field_path((name,)), "policy": "drop"} for name in sorted(gone)])
+    plan = Plan.of(parse_table(f"{{table: t, columns: {paths}}}", ""))
+    kept = plan.kept(event.fields)
+    assert kept == {name: value for name, value in event.fields.items() if name not in gone}
+    assert plan.kept_paths([field_path((name,)) for name in sorted(document)]) == [
+        field_path((name,)) for name in sorted(document) if name not in gone
+    ]
+    assert all(parse_field_path(field_path((name,))) == (name,) for name in document)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (
+            "columns: [{path: a, policy: drop}], raw: true",
+            "t.yaml: $.raw: would keep the fields whose policy is drop (take one of the two)",
+        ),
+        (
+            "columns: [{path: a, policy: drop}, {path: a.b}]",
+            (
+                "t.yaml: $.columns a.b: would always be NULL: the policy of a is drop (leave the "
+                "column out, or keep the field)"
+            ),
+        ),
+        (
+            "columns: [{path: a, policy: hide}]",
+            "t.yaml: $.columns[0].policy: 'hide' is neither keep nor drop",
+        ),
+        (
+            "layout: flat, raw: true",
+            "t.yaml: $.raw: the flat layout has fixed columns and no others",
+        ),
+    ],
+)
+def test_what_cannot_hold_is_refused_when_the_file_is_read(file, said):
+    """Each with its place and what to do."""
+    with pytest.raises(ProblemsFound) as refused:
+        parse_table(f"{{table: t, {file}}}", "t.yaml")
+    assert str(refused.value).replace("t.yaml:1: ", "t.yaml: ") == said
+
+
+def test_raw_keeps_the_message_as_it_came():
+    """Data and attributes, so that it can be published again as the same event."""
+    for message in [*recorded_messages()[:20], UPDATE, manual_message({"a": 1})]:
+        row = values(message, "[]", ", raw: true")
+        assert from_raw(row["raw"]) == message
+
+
+def test_a_row_that_raw_makes_too_large_is_refused():
+    """The message counts beside the payload that was made from it."""
+    message = manual_message({"a": "x" * (MAX_ROW_BYTES * 6 // 10)})
+    assert values(message, "[]")["payload"]
+    with pytest.raises(RowTooLarge, match="raw"):
+        values(message, "[]", ", raw: true")
