@@ -79,6 +79,10 @@ clean: ## Remove what is generated, .venv too
 chaos: $(READY) ## 20,000 events under kills and outages, accounted for by set (two minutes)
 	$(BIN)/python -m bench.chaos
 
+.PHONY: fuzz
+fuzz: $(READY) ## 1,000,000 mutated messages through decode and shape, guided by coverage (ten minutes)
+	$(BIN)/python -m bench.fuzz
+
 .PHONY: bench
 bench: $(READY) ## Throughput, latency and memory, as a table and in build/bench (half an hour or more; BENCH=steps runs one)
 	$(BIN)/python -m bench $(BENCH)

@@ -33,6 +33,7 @@ setup(
         ],
         "pipeline": ["build>=1.6,<2", "setuptools>=77"],
         "dev": [
+            "atheris==3.0.0; sys_platform == 'linux'",
             "bqemulator==1.4.0",
             "duckdb==1.5.5",
             "duckdb-extension-spatial==1.5.5",
@@ -44,6 +45,7 @@ setup(
             "numpy>=2.4,<3",
             "psutil>=7.2,<8",
             "pytest>=9.2,<10",
+            "python-hcl2>=8.1,<9",
             "pytest-asyncio>=1.5,<2",
             "pytest-timeout>=2.4,<3",
             "requests>=2.34,<3",
