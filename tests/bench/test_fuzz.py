@@ -54,7 +54,7 @@ def test_a_run_counts_every_message(tmp_path):
             (
                 "real = fuzz.Shaper.shape\n"
                 "fuzz.Shaper.shape = lambda self, event, now: (\n"
-                "    lambda row: dataclasses.replace(row, values={**row.values, 'payload': 'NaN'})\n"
+                "    lambda row: dataclasses.replace(row, values=row.values | {'payload': 'NaN'})\n"
                 ")(real(self, event, now))"
             ),
             "NaN in a JSON column",
