@@ -1,20 +1,24 @@
 r"""Firestore's values as JSON, and the bytes of a document event read as one.
 
-| Firestore | JSON here | note |
-|---|---|---|
-| null | `null` | a value, not absence |
-| boolean | `true`, `false` | |
-| integer | number | all 64 bits |
-| double | number | shortest text that reads back as the same double; `-0.0` keeps its sign |
-| double NaN, infinities | `"NaN"`, `"Infinity"`, `"-Infinity"` | as protobuf's own JSON has them |
-| timestamp | string | RFC 3339 in UTC, with as many of its nine decimals as are not zero |
-| string | string | |
-| bytes | string | standard base64, padded |
-| reference | string | the full name, `projects/P/databases/D/documents/...` |
-| geo point | object | `{"latitude": number, "longitude": number}` |
-| array | array | |
-| map | object | any key |
-| vector | array of numbers | Firestore stores a map of `__type__: __vector__` and `value` |
+| Firestore | Python (`schemas.firestore_values`) | JSON in `payload` | note |
+|---|---|---|---|
+| null | `None` | `null` | a value, not absence |
+| boolean | `bool` | `true`, `false` | |
+| integer | `int` | number | all 64 bits |
+| double | `float` | number | shortest text that reads back the same; `-0.0` keeps its sign |
+| double NaN, infinities | `float` | `"NaN"`, `"Infinity"`, `"-Infinity"` | as in protobuf's JSON |
+| timestamp | `Timestamp(seconds, nanos)` | string | RFC 3339 in UTC, nine decimals at most |
+| string | `str` | string | |
+| bytes | `bytes` | string | standard base64, padded |
+| reference | `Reference(name)` | string | full name, `projects/P/databases/D/documents/...` |
+| geo point | `GeoPoint(latitude, longitude)` | `{"latitude": number, "longitude": number}` | |
+| array | `list` | array | |
+| map | `dict` | object | any key |
+| vector | `Vector(numbers)` | array of numbers | a map of `__type__: __vector__` and `value` |
+
+Python is exact, there and back: `to_value` and `from_value` of `schemas.firestore_values`, and for
+whole events `schemas.document_change`. JSON is what a table holds: there types that JSON lacks are
+told by the reader. Protobuf and its JSON are read to `schemas.event_data.MAX_LEVELS` levels.
 
 The message types are those of google-events (`google/events/cloud/firestore/v1/data.proto`), used
 as plain protobuf (upb): its proto-plus wrappers are a hundred times slower.
@@ -32,11 +36,12 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from schemas import event_data
 from schemas.field_path import Segment, field_path
 from schemas.json_text import unique_object
 from schemas.times import format_rfc3339
 
-DocumentEventData: Any = firestore_events.DocumentEventData.pb()
+DocumentEventData: Any = event_data.DocumentEventData
 Value: Any = firestore_events.Value.pb()
 
 Json = Any
@@ -67,6 +72,8 @@ def parse_event_data(data: bytes, content_type: str) -> Any:
         InvalidEventData: Neither of the three, or with fields that the type does not know
             (another type's bytes, such as a Datastore entity event, may parse otherwise).
     """
+    if not data:
+        raise InvalidEventData("there are no data, so no DocumentEventData")
     if "json" in content_type.lower() or data[:1] == b"{":
         return _parse_json(data)
     if data[0] not in _BYTES_START:
@@ -78,9 +85,11 @@ def parse_event_data(data: bytes, content_type: str) -> Any:
                 f"nor base64 of one ({error}), nor a JSON object"
             ) from error
     try:
-        event = DocumentEventData.FromString(data)
+        event = event_data.read_protobuf(data)
     except DecodeError as error:
         raise InvalidEventData(f"data is no whole protobuf DocumentEventData: {error}") from error
+    except event_data.TooDeep as error:
+        raise InvalidEventData(str(error)) from error
     for name in ("data", "value", "old_value", "update_mask"):
         part = event if name == "data" else getattr(event, name)
         if unknown := UnknownFieldSet(part):
@@ -95,7 +104,7 @@ def _parse_json(data: bytes) -> Any:
         document = json.loads(data.decode("utf-8"), object_pairs_hook=_json_object)
         if not isinstance(document, dict):
             raise InvalidEventData("data is JSON, yet no object, so no DocumentEventData")
-        return json_format.ParseDict(document, DocumentEventData())
+        return event_data.read_json(document)
     except (json_format.ParseError, ValueError, RecursionError) as error:
         raise InvalidEventData(f"data is no JSON DocumentEventData: {error}") from error
 

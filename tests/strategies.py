@@ -1,13 +1,18 @@
 """Hypothesis strategies and builders that the tests of schemas and transforms share."""
 
+import base64
+import dataclasses
 import json
 import math
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
+from schemas.document_change import Document, DocumentChange
 from schemas.firestore import DocumentEventData, Value
+from schemas.firestore_values import GeoPoint, Reference, Timestamp, Vector
 from schemas.message import CE_ID, CE_SOURCE, CE_TIME, CE_TYPE, CONTENT_TYPE, MANUAL_TYPE, Message
 from schemas.recorded import from_line
 from schemas.table import Column, Type
@@ -92,9 +97,35 @@ def is_same(left: Any, right: Any) -> bool:
         return left == right and math.copysign(1, left) == math.copysign(1, right)
     if isinstance(left, dict):
         return left.keys() == right.keys() and all(is_same(left[k], right[k]) for k in left)
-    if isinstance(left, list):
+    if isinstance(left, list | tuple):
         return len(left) == len(right) and all(map(is_same, left, right))
+    if dataclasses.is_dataclass(left):
+        names = [field.name for field in dataclasses.fields(left)]
+        return all(is_same(getattr(left, name), getattr(right, name)) for name in names)
     return bool(left == right)
+
+
+def json_model(exact: Any) -> Any:
+    """The JSON of an exact value by the table of `schemas.firestore`, written apart from it."""
+    if isinstance(exact, Vector):
+        return [json_model(number) for number in exact.numbers]
+    if isinstance(exact, list):
+        return [json_model(item) for item in exact]
+    if isinstance(exact, dict):
+        return {name: json_model(item) for name, item in exact.items()}
+    if isinstance(exact, GeoPoint):
+        return {"latitude": exact.latitude, "longitude": exact.longitude}
+    if isinstance(exact, Reference):
+        return exact.name
+    if isinstance(exact, bytes):
+        return base64.b64encode(exact).decode()
+    if isinstance(exact, Timestamp):
+        second = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=exact.seconds)
+        fraction = f"{exact.nanos / 10**9:.9f}"[1:].rstrip("0").rstrip(".")
+        return second.replace(tzinfo=None).isoformat() + fraction + "Z"
+    if isinstance(exact, float) and not math.isfinite(exact):
+        return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(exact)]
+    return exact
 
 
 # Strategies
@@ -213,3 +244,50 @@ _maps: st.SearchStrategy[Any] = st.deferred(
 )
 fields: st.SearchStrategy[dict[str, Any]] = st.dictionaries(names, values, max_size=4)
 """A document's fields: names to Firestore values as protobuf."""
+
+# Firestore values as exact Python values (schemas.firestore_values)
+
+times = st.builds(
+    Timestamp,
+    st.one_of(
+        st.integers(MIN_MICROS // 1_000_000, MAX_MICROS // 1_000_000),
+        st.sampled_from([MIN_MICROS // 1_000_000, -1, 0, MAX_MICROS // 1_000_000]),
+    ),
+    st.one_of(st.integers(0, 999_999_999), st.sampled_from([0, 1, 1_000, 999_999_999])),
+)
+"""Firestore's whole range of timestamps, to the nanosecond."""
+
+exact_scalars: st.SearchStrategy[Any] = st.one_of(
+    st.none(),
+    st.booleans(),
+    int64,
+    st.floats(),
+    st.sampled_from([0.0, -0.0, 3.0, math.nan, math.inf, -math.inf, 5e-324]),
+    text,
+    st.binary(max_size=30),
+    times,
+    text.map(lambda v: Reference(f"{NAME}/{v}")),
+    st.builds(GeoPoint, st.floats(-90, 90), st.floats(-180, 180)),
+    st.lists(st.floats(), max_size=4).map(lambda numbers: Vector(tuple(numbers))),
+)
+
+exact_values: st.SearchStrategy[Any] = st.deferred(
+    lambda: exact_scalars | _exact_arrays | exact_fields
+)
+"""Everything that Firestore holds, at any depth."""
+
+exact_fields: st.SearchStrategy[dict[str, Any]] = st.deferred(
+    lambda: st.dictionaries(names, exact_values, max_size=4)
+)
+_exact_arrays: st.SearchStrategy[list[Any]] = st.deferred(
+    lambda: st.lists(exact_scalars | exact_fields, max_size=4)
+)
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> DocumentChange:
+    """Changes with a new side, an old one, or both, of one document."""
+    name = draw(text.map(lambda v: f"{NAME}{v}"))
+    side = st.builds(Document, st.just(name), exact_fields, st.none() | times, st.none() | times)
+    new, old = draw(st.tuples(side, st.none()) | st.tuples(st.none(), side) | st.tuples(side, side))
+    return DocumentChange(new, old, tuple(draw(st.lists(names, max_size=3))))

@@ -167,6 +167,8 @@ def test_a_time_that_is_none_is_refused_with_its_path(bad, reason):
 @pytest.mark.parametrize(
     ("data", "content_type", "reason"),
     [
+        (b"", "", "there are no data, so no DocumentEventData"),
+        (b"", "application/json", "there are no data"),
         (b"\xff\xfe", "", "begins with byte 0xff: neither a protobuf DocumentEventData"),
         (b"just text", "", "neither a protobuf"),
         (b"CgA", "", "neither a protobuf"),  # base64 without its padding
