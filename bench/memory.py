@@ -1,23 +1,28 @@
-"""Memory of the job over one-event bundles, and over an idle hour's worth of polls.
+"""Memory of the job over one-event bundles, over a million events, and over idle polls.
 
 - `job`: the job as it is, in a process of its own, on the emulators of a local stack: puller,
   leases, acknowledgements, warming, cache and sink are the real ones. Only its bundles are made
   one event each (bench/altered_job.py). Each of them is an append that is waited for, so these
   are REAL_BUNDLES and no more.
-- `in memory`: 100,000 one-event bundles of the same graph on the same engine in this process,
-  with a source and a sink that are none (bench/in_memory.py).
+- `in memory`: 100,000 one-event bundles of the same graph on the same engine, with a source and a
+  sink that are none (bench/in_memory.py).
+- `million`: the same with 1,000,000 events in bundles of 100, and a duplicate cache whose bound is
+  reached at a twentieth of them: what grows from then on is no cache.
 - `idle`: the job as it is on an empty subscription, which it looks at again and again without
   waiting in between, so that an hour's polls take seconds. It makes those of several hours.
 
-Some twenty minutes on two cores. Memory goes up and comes back, by some 25 MB, with the stretches
-of 500 bundles and Python's collector: whether it is flat, the most in each half of the time tells,
-not the figures of single moments.
+Half an hour on two cores. Memory goes up and comes back, by some 25 MB, with the stretches of 500
+bundles and Python's collector: whether it is flat, the most in each half of the time tells, not the
+figures of single moments.
 
 The duplicate cache grows by design, up to its bound: its share is measured apart, as the bytes
 that Python allocates for ids that come one a bundle.
 """
 
+import json
 import re
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
@@ -26,20 +31,26 @@ from pathlib import Path
 
 from google.cloud import bigquery
 
-from bench import in_memory
+from bench.in_memory import Run
 from bench.job import Job, command_of
 from local import load
 from local.layout import Options
 from local.ports import wait_until
-from local.processes import Processes
+from local.processes import ROOT, Processes
 from local.resources import DATASET, TOPIC, topic_path
 from local.stack import Stack
+from pipeline.warm import MOST_IDS
 from schemas import live
 from schemas.times import now_micros
 from transforms.deduplicate import SeenIds
 
 REAL_BUNDLES = 20_000
 BUNDLES = 100_000
+MILLION = 1_000_000
+MILLION_BUNDLE = 100
+MILLION_LIMIT = 50_000
+"""Ids in the duplicate cache, of which each event brings one."""
+
 POLLS_AN_HOUR = 3_600 // 5
 """An idle read waits five seconds for a message."""
 
@@ -70,12 +81,35 @@ def run() -> dict[str, object]:
     ):
         real = _real(stack, processes, REAL_BUNDLES, bytes_an_id)
         idle = _idle(stack, processes)
-    memory = in_memory.run(BUNDLES).memory
+    one_by_one = in_memory(BUNDLES, 1, MOST_IDS)
+    million = in_memory(MILLION, MILLION_BUNDLE, MILLION_LIMIT)
     return {
         "cache, bytes an id": round(bytes_an_id),
         **real,
         **idle,
-        **busy_figures("in memory", BUNDLES, memory, max(memory), bytes_an_id),
+        **busy_figures(
+            "in memory", BUNDLES, one_by_one.memory, max(one_by_one.memory), bytes_an_id
+        ),
+        **million_figures(million),
+    }
+
+
+def in_memory(events: int, bundle: int, limit: int) -> Run:
+    """`bench.in_memory.run` in a process of its own."""
+    command = [sys.executable, "-m", "bench.in_memory", *map(str, (events, bundle, limit))]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=_DEADLINE)
+    found = json.loads(done.stdout)
+    return Run(tuple(found["memory"]), found["seconds"])
+
+
+def million_figures(run: Run) -> dict[str, object]:
+    """Figures of the million events."""
+    return {
+        "million: events": MILLION,
+        "million: events a bundle": MILLION_BUNDLE,
+        "million: ids in the cache at the most": MILLION_LIMIT,
+        "million: events/s": round(MILLION / run.seconds),
+        **memory_figures("million", run.memory, max(run.memory)),
     }
 
 
@@ -105,16 +139,22 @@ def busy_figures(
         most: MB at any moment.
         bytes_an_id: Of the duplicate cache.
     """
-    tenth, end = memory[0], memory[-1]
     return {
         f"{what}: one-event bundles": bundles,
-        f"{what}: memory after a tenth, MB": round(tenth),
-        f"{what}: memory at the end, MB": round(end),
-        f"{what}: memory most, MB": round(most),
-        **halves(what, memory),
+        **memory_figures(what, memory, most),
         f"{what}: of the growth from a tenth to the end the cache, MB": round(
             bundles * 0.9 * bytes_an_id / 1e6, 1
         ),
+    }
+
+
+def memory_figures(what: str, memory: Sequence[float], most: float) -> dict[str, object]:
+    """Figures of memory over a run; arguments as in `busy_figures`."""
+    return {
+        f"{what}: memory after a tenth, MB": round(memory[0]),
+        f"{what}: memory at the end, MB": round(memory[-1]),
+        f"{what}: memory most, MB": round(most),
+        **halves(what, memory),
     }
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas import firestore
-from schemas.changed import changed_paths
+from schemas.checked import frozen
 from schemas.exact_json import NoJsonObject, kind_of, parse_object
 from schemas.failure import DATA, DATA_ROW
 from schemas.firestore import InvalidEventData, InvalidValue, Json
@@ -31,6 +31,7 @@ from schemas.message import (
     issue_id_of_document,
     issue_id_of_manual,
 )
+from schemas.sides import read_sides
 from schemas.times import MAX_MICROS, MIN_MICROS, parse_rfc3339
 
 MANUAL_SOURCE = "manual-api"
@@ -74,7 +75,7 @@ class InvalidAttribute(Undecodable):
     """An attribute that the event needs is not what it must be."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Event:
     """What a message says.
 
@@ -144,12 +145,13 @@ def decode_message(message: Message) -> Event | RestoredRow:
     Raises:
         Undecodable: One of its classes above, with a sentence that names the place.
     """
-    if message.attribute(DATA) == DATA_ROW:
+    attributes = message.lowered()
+    if attributes.get(DATA) == DATA_ROW:
         return RestoredRow(message)
-    type_ = message.attribute(CE_TYPE)
+    type_ = attributes.get(CE_TYPE, "")
     kind = _FIRESTORE_TYPES.get(type_)
     if kind is not None:
-        return _firestore(message, type_, kind)
+        return _firestore(message, attributes, type_, kind)
     if type_ == MANUAL_TYPE:
         return _manual(message)
     if type_:
@@ -157,50 +159,44 @@ def decode_message(message: Message) -> Event | RestoredRow:
             f"{CE_TYPE} {type_[:200]!r} is neither a Firestore document event "
             f"({_FIRESTORE_PREFIX}created, updated, deleted or written) nor {MANUAL_TYPE}"
         )
-    if not any(name.lower().startswith("ce-") for name in message.attributes):
+    if not any(name.startswith("ce-") for name in attributes):
         return _flat(message)
     raise InvalidAttribute(f"the message has ce- attributes but no {CE_TYPE}")
 
 
-def _firestore(message: Message, type_: str, kind: str) -> Event:
+def _firestore(message: Message, attributes: Mapping[str, str], type_: str, kind: str) -> Event:
     if not message.data:
         raise NoData(
             "a Firestore event without data: it was larger than Eventarc carries, or empty; "
-            f"document by {CE_SUBJECT}: {message.attribute(CE_SUBJECT)[:500] or 'unknown'}"
+            f"document by {CE_SUBJECT}: {attributes.get(CE_SUBJECT, '')[:500] or 'unknown'}"
         )
     try:
-        data = firestore.parse_event_data(message.data, message.attribute(CONTENT_TYPE))
+        data = firestore.parse_event_data(message.data, attributes.get(CONTENT_TYPE, ""))
     except InvalidEventData as error:
         raise InvalidDocument(str(error)) from error
     # A side without a name is absent: Google's test documents carry present but empty ones.
-    new = data.value if data.value.name else None
-    old = data.old_value if data.old_value.name else None
-    operation = _operation(kind, new, old)
-    current: Any = old if new is None else new
-    name: str = current.name
+    value, old_value = data.value, data.old_value
+    new_name, old_name = value.name, old_value.name
+    operation = _operation(kind, new_name, old_name)
+    current: Any = value if new_name else old_value
+    name: str = new_name or old_name
     match = _DOCUMENT_NAME.fullmatch(name)
     if match is None:
         raise InvalidDocument(f"{name[:500]!r} is not a document's full name")
-    if old is not None and new is not None and old.name != name:
+    if old_name and old_name != name:
         raise InvalidDocument(
-            f"old_value is of another document: {old.name[:500]!r}, not {name[:500]!r}"
+            f"old_value is of another document: {old_name[:500]!r}, not {name[:500]!r}"
         )
-    update_time = _micros(current, "update_time")
-    if kind in ("written", "updated") and old is None and _changed_since_created(current):
+    update_time = _update_time(current)
+    if not old_name and kind in ("written", "updated") and _changed_since_created(current):
         raise InvalidDocument(
             "the document's update_time is later than its create_time, so it was there before, "
             "yet old_value is not in the event: the data were cut short"
         )
     try:
-        fields = None if operation == DELETE else firestore.fields_to_json(current.fields)
-        old_fields = None if old is None else firestore.fields_to_json(old.fields)
+        sides = read_sides(data, has_new=bool(new_name), has_old=bool(old_name))
     except InvalidValue as error:
         raise InvalidDocument(str(error)) from error
-    changed: list[str] = []
-    if operation == UPDATE:
-        changed = list(data.update_mask.field_paths)
-        if not changed and old is not None:
-            changed = changed_paths(old.fields, current.fields)
     return Event(
         message=message,
         event_id=message.event_id,
@@ -210,30 +206,30 @@ def _firestore(message: Message, type_: str, kind: str) -> Event:
         event_type=type_,
         operation=operation,
         created_at=_created_at(message, update_time),
-        fields=fields,
-        old_fields=old_fields,
+        fields=sides.new,
+        old_fields=sides.old,
         document_name=name,
         document_path=match[1],
         document_id=match[3],
         collection=match[2],
         update_time=update_time,
-        changed_fields=tuple(changed),
-        auth_type=message.attribute("ce-authtype") or None,
-        auth_id=message.attribute("ce-authid") or None,
+        changed_fields=sides.changed if operation == UPDATE else (),
+        auth_type=attributes.get("ce-authtype") or None,
+        auth_id=attributes.get("ce-authid") or None,
     )
 
 
-def _operation(kind: str, new: Any, old: Any) -> str:
-    """The operation, where type and sides agree; `written` is told by its sides."""
-    if new is None and old is None:
+def _operation(kind: str, new: str, old: str) -> str:
+    """The operation, where type and sides agree; `written` is told by its sides' names."""
+    if not new and not old:
         raise NoData("a Firestore event in which neither value nor old_value names a document")
     if kind == "written":
-        return DELETE if new is None else CREATE if old is None else UPDATE
+        return DELETE if not new else CREATE if not old else UPDATE
     if kind == "deleted":
-        if new is not None:
+        if new:
             raise InvalidDocument("the event says deleted, yet carries the document's value")
         return DELETE
-    if new is None:
+    if not new:
         raise InvalidDocument(f"the event says {kind}, yet carries no value, only old_value")
     return CREATE if kind == "created" else UPDATE
 
@@ -244,21 +240,23 @@ def _changed_since_created(document: Any) -> bool:
     `update_time` "is initially set to the create_time" (google-events, data.proto). It tells a
     creation from an update that was cut off between its two sides, where the protobuf is whole.
     """
+    created, updated = document.create_time, document.update_time
+    if created == updated:  # so also where neither is there
+        return False
     if not (document.HasField("create_time") and document.HasField("update_time")):
         return False
-    created, updated = document.create_time, document.update_time
     return bool((updated.seconds, updated.nanos) > (created.seconds, created.nanos))
 
 
-def _micros(document: Any, name: str) -> int | None:
-    if not document.HasField(name):
+def _update_time(document: Any) -> int | None:
+    stamp = document.update_time
+    seconds, nanos = stamp.seconds, stamp.nanos
+    if not seconds and not nanos and not document.HasField("update_time"):
         return None
-    stamp = getattr(document, name)
-    micros = int(stamp.seconds * 1_000_000 + stamp.nanos // 1_000)
-    if not (0 <= stamp.nanos < 1_000_000_000 and MIN_MICROS <= micros <= MAX_MICROS):
+    micros: int = seconds * 1_000_000 + nanos // 1_000
+    if not (0 <= nanos < 1_000_000_000 and MIN_MICROS <= micros <= MAX_MICROS):
         raise InvalidDocument(
-            f"{name}: {stamp.seconds} seconds and {stamp.nanos} nanos are outside the years 1 to "
-            "9999"
+            f"update_time: {seconds} seconds and {nanos} nanos are outside the years 1 to 9999"
         )
     return micros
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schemas import flat, structured
+from schemas import changelog, flat, structured
 from schemas.event import Event
 from schemas.shaping import Plan
 from schemas.table import Column, Table
@@ -23,7 +23,7 @@ class Layout:
         raw: Whether the table can keep the whole message.
         partition: The TIMESTAMP column by whose day the table is partitioned; '' for none.
         clustering: Columns by which the table is clustered, unless its file says otherwise.
-        views: Kinds of its views, each a name in `schemas/sql`.
+        views: Kinds of its views, as `schemas.views.LAYOUT_VIEWS` derives them.
         has_event_id: Whether rows are known by `event_id`, so that repeats can be told.
     """
 
@@ -48,6 +48,17 @@ LAYOUTS: Mapping[str, Layout] = {
         partition=structured.PARTITION,
         clustering=structured.CLUSTERING,
         views=("latest", "changes", "daily"),
+        has_event_id=True,
+    ),
+    "changelog": Layout(
+        columns=changelog.columns,
+        shape=changelog.shape,
+        declares=True,
+        parameters=False,
+        raw=True,
+        partition=changelog.PARTITION,
+        clustering=changelog.CLUSTERING,
+        views=("raw_latest", "schema_changelog", "schema_latest"),
         has_event_id=True,
     ),
     "flat": Layout(

@@ -1,9 +1,9 @@
 """A row: what goes into a table, and how an event becomes one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from schemas.checked import frozen
 from schemas.event import Event, RestoredRow
 from schemas.layouts import layout_of
 from schemas.message import Message
@@ -22,7 +22,7 @@ _GROWTH = 9
 _TEXT_COPIES = 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """What goes into a table.
 

@@ -68,7 +68,8 @@ class Table:
         default: Whether it takes what no table's collections match, manual issues among it.
         dropped: Paths of fields that are kept nowhere in the table.
         raw: Whether a BYTES column keeps the whole message.
-        partition: The TIMESTAMP column by whose day it is partitioned; '' for none.
+        partition: The TIMESTAMP column by which it is partitioned; '' for none.
+        partition_by: The size of a partition: DAY, MONTH or YEAR.
         clustering: Columns by which it is clustered, at most four.
         view_prefix: What its views' names begin with; '' for no views.
         description: For readers of the table.
@@ -83,6 +84,7 @@ class Table:
     dropped: tuple[tuple[str, ...], ...] = ()
     raw: bool = False
     partition: str = ""
+    partition_by: str = "DAY"
     clustering: tuple[str, ...] = ()
     view_prefix: str = ""
     description: str = ""

@@ -18,6 +18,8 @@ _RFC3339 = re.compile(
     r"(?:\.(\d+))?(?:([Zz])|([+-])(\d\d):(\d\d))",
     re.ASCII,
 )
+# What nearly every sender writes, and `datetime` reads exactly, but for digits below 1 us.
+_PLAIN = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?Z", re.ASCII)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC throughout; naive is faster
 _SECOND = timedelta(seconds=1)
 
@@ -35,6 +37,9 @@ def parse_rfc3339(text: str) -> int:
     Raises:
         ValueError: The text is no RFC 3339 time, or lies outside the years 1 to 9999 in UTC.
     """
+    if _PLAIN.fullmatch(text):  # in half the time of what follows
+        since = datetime.fromisoformat(text[:-1]) - _EPOCH
+        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError(f"{text[:64]!r} is not an RFC 3339 time such as 2026-01-31T12:00:00Z")

@@ -13,6 +13,7 @@ wrong with it, and where it is mended, each with a test:
 | killed between a table and its catalog row, the table can't be made again | `catalog` |
 | every finished query is kept for ever, in memory and on disk | `catalog`, `queries` |
 | `numRows` is counted by hand and drifts | `queries` |
+| a view's resource lacks its SQL | `queries` |
 | one slow query stops all other calls: everything runs on one event loop | `queries` |
 | bad rows are not named, one undecodable row ends the call | `rows`, `storing` |
 | an out-of-range TIMESTAMP is taken and breaks every SELECT; REQUIRED is not held | `rows` |
@@ -23,6 +24,7 @@ wrong with it, and where it is mended, each with a test:
 | finalizing does not wait for the append under way, so its `row_count` is a guess | `writing` |
 | FlushRows(offset=N) leaves row N out, and a repeated flush is told OUT_OF_RANGE | `writing` |
 | refusals carry no StorageError | `refusals`, `admission`, `writing` |
+| Storage Write knows a table or column at once; the service does not (`--late`) | `lateness` |
 | more open append calls than a few block each other and everything else | `server` |
 
 What it still does otherwise than BigQuery: streams live in memory, so after a restart each is

@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         rest_port=arguments.rest_port,
         grpc_port=arguments.grpc_port,
         data_dir=arguments.data_dir,
+        late=arguments.late,
     )
 
 
@@ -68,6 +69,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--persistent", action="store_true", required=True, help="keep the data (the only mode)"
     )
     start.add_argument("--data-dir", type=Path, required=True, help="where the data is kept")
+    start.add_argument(
+        "--late",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="for how long Storage Write refuses a new table or column, from the first call that "
+        "needs it; default: not at all",
+    )
     return parser.parse_args(argv)
 
 

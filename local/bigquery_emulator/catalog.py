@@ -13,6 +13,8 @@ from bqemulator.storage.engine import CATALOG_SCHEMA
 from bqemulator.storage.sql_identifiers import quoted_schema, quoted_table_ref, schema_name
 from bqemulator.storage.type_map import bq_schema_to_duckdb_columns
 
+from local.bigquery_emulator.lateness import Lateness
+
 KEPT_JOBS = 256
 
 
@@ -26,7 +28,21 @@ class SteadyCatalog(DuckDBCatalogRepository):  # type: ignore[misc]
       start what has only one half is taken back, which nobody was told of.
     - Jobs are kept in memory, the latest 256. The stock catalog writes each finished query to
       disk and reads all of them back at start, without their results.
+
+    Args:
+        engine: The database.
+        lateness: Told of each table that is made and each column that is added.
     """
+
+    def __init__(self, engine: Any, lateness: Lateness) -> None:
+        super().__init__(engine)
+        self.lateness = lateness
+
+    def create_table(self, table: Any) -> Any:
+        """Makes a table, which Storage Write may not know for a while."""
+        created = super().create_table(table)
+        self.lateness.table_made((table.project_id, table.dataset_id, table.table_id))
+        return created
 
     def update_table(self, table: Any) -> Any:
         """Changes a table's description, and adds the columns that are new.
@@ -54,6 +70,8 @@ class SteadyCatalog(DuckDBCatalogRepository):  # type: ignore[misc]
         for name, kind in bq_schema_to_duckdb_columns(_fields_raw_from_schema(added)):
             # It is there already when a kill came between this statement and the catalog's row.
             self._engine.execute(f'ALTER TABLE {table} ADD COLUMN IF NOT EXISTS "{name}" {kind}')
+        key = (new.project_id, new.dataset_id, new.table_id)
+        self.lateness.columns_added(key, (field.name for field in added))
 
     def upsert_job(self, job: Any) -> Any:
         """Keeps a job in memory, and forgets the oldest beyond 256."""

@@ -84,12 +84,14 @@ def install(engine: CursorEngine) -> None:
     stock = tables_routes._table_to_rest
 
     def table_to_rest(table: Any) -> dict[str, Any]:
-        """The table's resource; `numRows` counted now, not kept by hand beside the rows."""
+        """The table's resource: `numRows` counted now, not kept by hand; a view's own SQL."""
         resource: dict[str, Any] = stock(table)
         if table.table_type == "TABLE":
             name = quoted_table_ref(table.project_id, table.dataset_id, table.table_id)
             counted = engine.execute(f"SELECT count(*) FROM {name}").fetchone()  # noqa: S608
             resource["numRows"] = str(counted[0])
+        elif table.table_type == "VIEW":
+            resource["view"] = {"query": table.view_query, "useLegacySql": False}
         return resource
 
     tables_routes._table_to_rest = table_to_rest

@@ -20,6 +20,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[i
 from local.bigquery_emulator import queries
 from local.bigquery_emulator.catalog import SteadyCatalog
 from local.bigquery_emulator.history import NoHistory
+from local.bigquery_emulator.lateness import Lateness
 from local.bigquery_emulator.storage import CursorEngine
 from local.bigquery_emulator.writing import Writing
 
@@ -32,12 +33,17 @@ _HEADROOM_BYTES = 1024 * 1024
 
 
 class MendedServer(stock.EmulatorServer):  # type: ignore[misc]
-    """REST and gRPC on 127.0.0.1 over one DuckDB file."""
+    """REST and gRPC on 127.0.0.1 over one DuckDB file.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: As the stock server has them.
+        lateness: What Storage Write does not know yet.
+    """
+
+    def __init__(self, settings: Settings, lateness: Lateness) -> None:
         super().__init__(settings)
         self._engine = CursorEngine(settings)
-        self._catalog = SteadyCatalog(self._engine)
+        self._catalog = SteadyCatalog(self._engine, lateness)
 
     async def start(self) -> None:
         """Starts it, and says on standard error where it listens."""
@@ -93,7 +99,7 @@ def grpc_server(context: Any) -> tuple[Any, int]:
     return server, server.add_insecure_port(f"{settings.grpc_host}:{settings.grpc_port}")
 
 
-def run(*, project: str, rest_port: int, grpc_port: int, data_dir: Path) -> None:
+def run(*, project: str, rest_port: int, grpc_port: int, data_dir: Path, late: float = 0.0) -> None:
     """Runs the server until SIGINT or SIGTERM.
 
     Args:
@@ -101,6 +107,7 @@ def run(*, project: str, rest_port: int, grpc_port: int, data_dir: Path) -> None
         rest_port: The REST port on 127.0.0.1; 0 for any free one.
         grpc_port: The gRPC port on 127.0.0.1; 0 for any free one.
         data_dir: The folder of the data, made if need be; one server at a time.
+        late: Seconds for which Storage Write does not know a new table or column.
 
     Raises:
         SystemExit: A port is taken, or the data in use by another process or unreadable.
@@ -122,7 +129,7 @@ def run(*, project: str, rest_port: int, grpc_port: int, data_dir: Path) -> None
         tracing_enabled=False,
     )
     try:
-        MendedServer(settings).run_forever()
+        MendedServer(settings, Lateness(late)).run_forever()
     except duckdb.IOException as error:
         sys.exit(f"The data in {data_dir} can't be opened: {error}")
 

@@ -8,7 +8,7 @@ acked may be there. Streams and their offsets live in memory.
 # ruff: noqa: SLF001 - a mend reaches into what it mends; the version is pinned.
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -29,6 +29,7 @@ from google.protobuf.message import DecodeError
 
 from local.bigquery_emulator import storing
 from local.bigquery_emulator.admission import admit, check_offset, check_size
+from local.bigquery_emulator.lateness import Lateness
 from local.bigquery_emulator.refusals import Code, Refused, not_found
 from local.bigquery_emulator.rows import Batch, ProtoBatch, ProtoReader, arrow_batch
 
@@ -69,6 +70,11 @@ class Writing(stock.BigQueryWriteHandler):  # type: ignore[misc]
     Unary calls are answered in threads: the stock server answers them on the event loop, where
     a flush's insert would stop all else.
     """
+
+    @property
+    def _lateness(self) -> Lateness:
+        lateness: Lateness = self._ctx.catalog.lateness
+        return lateness
 
     def service(self, handler_call_details: Any) -> Any:
         """The handler of a call, None if it is not ours."""
@@ -131,6 +137,7 @@ class Writing(stock.BigQueryWriteHandler):  # type: ignore[misc]
         table = self._ctx.catalog.get_table(project, dataset, table_id)
         if table is None:
             raise not_found(name.partition("/streams/")[0], Code.TABLE_NOT_FOUND)
+        self._lateness.check_table((project, dataset, table_id), name.partition("/streams/")[0])
         if stream_id == DEFAULT_STREAM_SUFFIX:
             return self._manager.get_or_create_default(project, dataset, table_id), table
         stream = self._manager.get(name)
@@ -167,7 +174,6 @@ class Writing(stock.BigQueryWriteHandler):  # type: ignore[misc]
 
     def _batch(self, connection: _Connection, request: Any, stream: Any, table: Any) -> Batch:
         """The request's rows, read by the connection's schema in the table's shape of today."""
-        fields = table.schema_.fields
         if request.HasField("arrow_rows"):
             data = request.arrow_rows
             connection.arrow_schema = (
@@ -181,7 +187,7 @@ class Writing(stock.BigQueryWriteHandler):  # type: ignore[misc]
                 raise Refused(
                     grpc.StatusCode.INVALID_ARGUMENT, f"{error}.", entity=stream.name
                 ) from error
-            return arrow_batch(rows, fields, stream.name)
+            return arrow_batch(rows, self._known(table, rows.column_names), stream.name)
         if request.proto_rows.HasField("writer_schema"):
             connection.descriptor = request.proto_rows.writer_schema.proto_descriptor
             connection.reader = None
@@ -191,10 +197,16 @@ class Writing(stock.BigQueryWriteHandler):  # type: ignore[misc]
                 "The connection's first request has no writer schema.",
                 entity=stream.name,
             )
+        fields = self._known(table, (field.name for field in connection.descriptor.field))
         if connection.reader is None or connection.fields != fields:
             connection.reader = ProtoReader(connection.descriptor, fields, stream.name)
             connection.fields = fields
         return ProtoBatch(connection.reader, request.proto_rows.rows.serialized_rows)
+
+    def _known(self, table: Any, sent: Iterable[str]) -> Sequence[Any]:
+        """The table's columns, so far as Storage Write knows them already."""
+        key = (table.project_id, table.dataset_id, table.table_id)
+        return self._lateness.known(key, table.schema_.fields, sent)
 
     def _flush_to_target(self, stream: Any, rows: Any) -> None:
         """Inserts rows by name; the stock method does so by position."""
@@ -205,6 +217,11 @@ class Writing(stock.BigQueryWriteHandler):  # type: ignore[misc]
 
     def _create(self, data: bytes, context: Any) -> bytes:
         parent = types.CreateWriteStreamRequest.pb().FromString(data).parent
+        try:
+            self._lateness.check_table(tuple(parent.split("/")[1::2]), parent)
+        except Refused as refused:
+            refused.end(context)
+            return b""
         storage = {grpc.StatusCode.NOT_FOUND: Code.TABLE_NOT_FOUND}
         return self._answered(self._handle_create_write_stream, data, context, parent, storage)
 

@@ -2,6 +2,8 @@
 
 import base64
 
+import pytest
+
 from bench import steps
 from schemas.event import decode_message
 from schemas.firestore import DocumentEventData
@@ -22,11 +24,17 @@ def test_both_kinds_are_measured_through_all_steps(monkeypatch):
     """A figure of each for each kind; an event that fails would end the bench."""
     monkeypatch.setattr(steps, "EVENTS_COUNT", 100)
     monkeypatch.setattr(steps, "_MADE_UP", 50)
+    monkeypatch.setattr(steps, "_ROUNDS", 2)
     figures = steps.run()
     distinct = len(steps.recorded())
-    assert figures["recorded: events"] == max(100 // distinct, 1) * distinct
+    assert figures["recorded: events"] == 2 * distinct
     assert (figures["made up: events"], figures["made up: events, distinct"]) == (100, 50)
     for kind in ("recorded", "made up"):
-        assert figures[f"{kind}: steps / floor"] > 1
+        read = figures[f"{kind}: decode and shape, us an event"]
+        encode = figures[f"{kind}: encode, us an event"]
+        floor = figures[f"{kind}: floor, us an event"]
+        assert min(read, encode, floor) > 0
+        assert figures[f"{kind}: decode and shape / floor"] == pytest.approx(read / floor, rel=0.05)
+        assert figures[f"{kind}: steps / floor"] == pytest.approx((read + encode) / floor, rel=0.05)
         assert figures[f"{kind}: steps, events/s"] > 0
         assert figures[f"{kind}: steps in Beam, events/s"] > 0

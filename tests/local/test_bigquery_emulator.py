@@ -57,7 +57,8 @@ def free_port():
 class Server:
     """A started stand-in; `kill` and `start` again keep its ports and data."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, late: float = 0.0) -> None:
+        self.late = late
         self.data = folder / "data"
         self.home = folder / "home"
         self.home.mkdir()
@@ -67,6 +68,7 @@ class Server:
 
     def command(self, rest, grpc):
         flags = ["--project", PROJECT, "--rest-port", str(rest), "--grpc-port", str(grpc)]
+        flags += ["--late", str(self.late)] if self.late else []
         start = [sys.executable, "-m", "local.bigquery_emulator", "start", *flags]
         return [*start, "--persistent", "--data-dir", str(self.data)]
 
@@ -465,6 +467,15 @@ def test_num_rows_is_counted_when_asked(stand):
     assert stand.rest.get_table(f"{DATASET}.counted", timeout=DEADLINE, retry=None).num_rows == 3
 
 
+def test_a_views_sql_comes_back(stand):
+    """As it was given, so that whoever compares finds it unchanged."""
+    view = bigquery.Table(f"{DATASET}.asked")
+    view.view_query = "SELECT 1 AS one  -- as it is"
+    stand.rest.create_table(view, timeout=DEADLINE, retry=None)
+    live_view = stand.rest.get_table(f"{DATASET}.asked", timeout=DEADLINE, retry=None)
+    assert (live_view.table_type, live_view.view_query) == ("VIEW", view.view_query)
+
+
 def test_a_column_added_under_an_open_call_is_written(stand):
     """tables.patch adds the column for real, and the open call may send it from then on."""
     table = stand.table("widened")
@@ -639,6 +650,84 @@ def test_what_is_not_there_is_named_in_the_trailer(stand, table, call, expected)
     with pytest.raises(exceptions.NotFound) as error:
         call(stand, name)
     assert [e.code for e in storage_errors(error.value.details)] == [expected]
+
+
+# What Storage Write does not know yet
+
+
+LATE = 1.5
+
+
+@pytest.fixture(scope="module")
+def late_stand(tmp_path_factory) -> Iterator[Stand]:
+    """A server to whose Storage Write tables and columns come late."""
+    server = Server(tmp_path_factory.mktemp("late"), late=LATE)
+    server.start()
+    try:
+        yield Stand(server)
+    finally:
+        server.end()
+
+
+def once_known(attempt):
+    """Tries until it is no longer refused; the answer, and how long it took from the first try."""
+    began = time.monotonic()
+    refused = []
+    while True:
+        try:
+            answer = attempt()
+            code, errors = refusal_of(answer)
+        except exceptions.NotFound as error:
+            code, errors = NOT_FOUND, [each.code for each in storage_errors(error.details)]
+        if not code:
+            return answer, time.monotonic() - began, refused
+        if [(code, errors)] != refused[-1:]:
+            refused.append((code, errors))
+        assert time.monotonic() < began + DEADLINE, refused
+        time.sleep(0.05)
+
+
+def test_a_table_just_made_is_not_found_for_a_while(late_stand):
+    """REST has it; Storage Write says TABLE_NOT_FOUND from the first call on, then takes rows.
+
+    To make it once more in vain (`exists_ok`) does not begin the time again.
+    """
+    made = late_stand.table("young")
+    assert late_stand.count("young") == 0
+    with pytest.raises(exceptions.NotFound) as error:
+        late_stand.stream("young")
+    assert [each.code for each in storage_errors(error.value.details)] == [Code.TABLE_NOT_FOUND]
+    _, seconds, refused = once_known(
+        lambda: late_stand.append(request_of(default("young"), rows_of(0, 1)))
+    )
+    assert refused == [(NOT_FOUND, [Code.TABLE_NOT_FOUND])]
+    assert LATE - 0.7 < seconds < LATE + 5
+    late_stand.rest.create_table(made, exists_ok=True, timeout=DEADLINE, retry=None)
+    late_stand.append(request_of(late_stand.stream("young"), rows_of(1, 2), offset=0))
+    assert late_stand.count("young") == 2
+
+
+def test_a_column_just_added_is_an_extra_field_for_a_while(late_stand):
+    """On old and new calls alike; rows without it go in meanwhile, and offsets are kept."""
+    table = late_stand.table("grown")
+    once_known(lambda: late_stand.append(request_of(default("grown"), rows_of(0, 1))))
+    stream = late_stand.stream("grown")
+    with Call(late_stand.write) as call:
+        call.send(request_of(stream, rows_of(1, 2), offset=0))
+        table.schema = [*table.schema, bigquery.SchemaField("more", "STRING")]
+        late_stand.rest.update_table(table, ["schema"], timeout=DEADLINE, retry=None)
+        wide = {**ROW, "more": STRING}
+        assert call.send(request_of(stream, rows_of(2, 3), offset=1)).append_result.offset == 1
+        on_new_call = late_stand.append(request_of(stream, [{"id": 4}], wide, offset=2))
+        assert refusal_of(on_new_call) == (INVALID, [Code.SCHEMA_MISMATCH_EXTRA_FIELDS])
+        assert call.send(request_of(stream, rows_of(3, 4), offset=2)).append_result.offset == 2
+        new = request_of(stream, [{"id": 4, "more": "x"}], wide, offset=3)
+        answer, seconds, refused = once_known(lambda: call.send(new))
+    assert refused == [(INVALID, [Code.SCHEMA_MISMATCH_EXTRA_FIELDS])]
+    assert answer.append_result.offset == 3
+    assert LATE - 0.7 < seconds < LATE + 5
+    rows = late_stand.sql("SELECT id, more FROM ds.grown ORDER BY id")
+    assert rows == [(0, None), (1, None), (2, None), (3, None), (4, "x")]
 
 
 def test_finalize_waits_for_the_append_under_way(stand):

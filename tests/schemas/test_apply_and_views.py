@@ -1,15 +1,17 @@
-"""What is derived from a table's file: BigQuery's schema, missing columns, the views' SQL."""
+"""What `apply` makes of a table's file: BigQuery's schema, missing columns, views, functions."""
 
-import dataclasses
-import re
+import copy
+from dataclasses import replace
 
 import pytest
+from google.api_core.exceptions import Conflict, NotFound
 from google.cloud import bigquery
 
-from schemas.apply import bigquery_schema, bigquery_table, missing_columns
+from schemas.apply import apply, bigquery_schema, bigquery_table, missing_columns
+from schemas.problem import ProblemsFound
 from schemas.table import Type
 from schemas.table_file import parse_table, shipped
-from schemas.views import view_queries
+from schemas.views import view_functions, views
 
 TABLE = parse_table(
     "{table: t, description: d, view_prefix: v, columns: [{path: a, type: INT64}, "
@@ -42,12 +44,14 @@ def test_the_schema_is_the_files():
 
 
 def test_the_table_is_partitioned_and_clustered_as_its_file_says():
-    """By day on created_at; a flat table by nothing."""
+    """By day on created_at, or by what the file says; a flat table by nothing."""
     made = bigquery_table(TABLE, "p.d").to_api_repr()
     assert made["tableReference"] == {"projectId": "p", "datasetId": "d", "tableId": "t"}
     assert made["timePartitioning"] == {"type": "DAY", "field": "created_at"}
     assert made["clustering"] == {"fields": ["issue_key", "operation"]}
     assert made["description"] == "d"
+    by_month = bigquery_table(replace(TABLE, partition_by="MONTH"), "p.d").to_api_repr()
+    assert by_month["timePartitioning"] == {"type": "MONTH", "field": "created_at"}
     flat = bigquery_table(parse_table("{table: f, layout: flat}", ""), "p.d").to_api_repr()
     assert "timePartitioning" not in flat
     assert "clustering" not in flat
@@ -99,29 +103,165 @@ def test_a_required_column_of_their_own_is_a_problem():
     )
 
 
-def test_the_views_read_from_their_table():
-    """Three views, named by the prefix, each of the one table in the one dataset."""
-    queries = view_queries(TABLE, "my-project.ds")
-    assert list(queries) == ["v_latest", "v_changes", "v_daily"]
-    for query in queries.values():
-        assert re.findall(r"`([^`]*)`", query) == ["my-project.ds.t"]
-        assert "{" not in query
-    assert "PARTITION BY issue_key" in queries["v_latest"]
-    assert "PARTITION BY event_id" in queries["v_changes"]
-    assert "COUNT(DISTINCT event_id)" in queries["v_daily"]
+class BigQuery:
+    """BigQuery's REST service in memory: it gives back what it was sent, as it is on the wire.
+
+    Every call must have a deadline and no retry of Google's own.
+    """
+
+    project = "p"
+
+    def __init__(self):
+        self.made = {}
+
+    def create_dataset(self, dataset, **options):
+        self._create(dataset, dataset, options)
+
+    def get_table(self, name, **options):
+        return bigquery.Table.from_api_repr(self._get(str(name), options))
+
+    def create_table(self, table, **options):
+        resource = table.to_api_repr() | {"type": "VIEW" if table.view_query else "TABLE"}
+        self._create(str(table.reference), resource, options)
+
+    def update_table(self, table, fields, **options):
+        changed = table._build_resource(fields)
+        self._get(str(table.reference), options).update(changed)
+
+    def get_routine(self, reference, **options):
+        return bigquery.Routine.from_api_repr(self._get(f"{reference}()", options))
+
+    def create_routine(self, routine, **options):
+        self._create(f"{routine.reference}()", routine.to_api_repr(), options)
+
+    def update_routine(self, routine, fields, **options):
+        """Not a patch: what the fields leave out is gone."""
+        self._get(f"{routine.reference}()", options)
+        self.made[f"{routine.reference}()"] = routine._build_resource(fields) | {
+            "routineReference": routine.reference.to_api_repr()
+        }
+
+    def _create(self, name, resource, options):
+        assert options == {"timeout": 7.0, "retry": None}
+        if name in self.made:
+            raise Conflict(name)
+        self.made[name] = copy.deepcopy(resource)
+
+    def _get(self, name, options):
+        assert options == {"timeout": 7.0, "retry": None}
+        if name not in self.made:
+            raise NotFound(name)
+        return self.made[name]
 
 
-def test_the_views_name_columns_that_the_table_has():
-    """Every column that a view orders or counts by is a fixed one of the structured layout."""
-    names = {column.name for column in TABLE.columns}
-    used = {"event_id", "issue_key", "update_time", "operation", "created_at", "ingest_time",
-            "publish_time", "source"}  # fmt: skip
-    assert used <= names
-    text = " ".join(view_queries(TABLE, "p.d").values())
-    words = set(re.findall(r"\b[a-z]+_[a-z]+\b", re.sub(r"--.*", "", text)))
-    assert words == used - {"operation", "source"}
+def applied(service, *tables):
+    return apply(service, "d", tables, 7.0)
 
 
-def test_a_table_without_a_prefix_has_no_views():
-    """A flat table has none, nor does one that does not ask."""
-    assert view_queries(dataclasses.replace(TABLE, view_prefix=""), "p.d") == {}
+ALL = [
+    "created dataset p.d",
+    "created table p.d.t",
+    "created view p.d.v_latest",
+    "created view p.d.v_changes",
+    "created view p.d.v_daily",
+    "created function p.d.v_latest_between",
+    "created function p.d.v_changes_between",
+    "created function p.d.v_daily_between",
+]
+
+
+def test_all_is_made_once():
+    """Dataset, table, views, functions, as derived; and a second time there is nothing to do."""
+    service = BigQuery()
+    assert applied(service, TABLE) == ALL
+    for name, view in views(TABLE, "p.d").items():
+        assert service.made[f"p.d.{name}"]["view"] == {"query": view.query, "useLegacySql": False}
+        assert service.made[f"p.d.{name}"]["description"] == view.description
+    for name, function in view_functions(TABLE, "p.d").items():
+        made = service.made[f"p.d.{name}()"]
+        assert made == {
+            "routineReference": {"projectId": "p", "datasetId": "d", "routineId": name},
+            "routineType": "TABLE_VALUED_FUNCTION",
+            "language": "SQL",
+            "arguments": [
+                {"name": "first_day", "dataType": {"typeKind": "DATE"}},
+                {"name": "last_day", "dataType": {"typeKind": "DATE"}},
+            ],
+            "definitionBody": function.query.strip(),
+            "description": function.description,
+        }
+    before = copy.deepcopy(service.made)
+    assert applied(service, TABLE) == []
+    assert service.made == before
+
+
+def test_views_and_functions_of_yesterday_are_brought_up_to_date():
+    """Their SQL, description and arguments; whatever else was set on a view stays."""
+    service = BigQuery()
+    applied(service, TABLE)
+    service.made["p.d.v_daily"]["labels"] = {"team": "blue"}
+    wanted = copy.deepcopy(service.made)
+    service.made["p.d.v_latest"]["view"]["query"] = "SELECT 1"
+    service.made["p.d.v_daily"]["description"] = "old"
+    service.made["p.d.v_latest_between()"]["definitionBody"] = "SELECT 1"
+    service.made["p.d.v_changes_between()"]["arguments"][0]["name"] = "since"
+    service.made["p.d.v_daily_between()"]["description"] = "old"
+    assert applied(service, TABLE) == [
+        "changed view p.d.v_latest",
+        "changed view p.d.v_daily",
+        "changed function p.d.v_latest_between",
+        "changed function p.d.v_changes_between",
+        "changed function p.d.v_daily_between",
+    ]
+    assert service.made == wanted
+    assert applied(service, TABLE) == []
+
+
+def test_a_new_column_changes_the_views_that_have_all():
+    """The table gets it, and the views that select everything another text, so that it is noted."""
+    service = BigQuery()
+    applied(service, TABLE)
+    more = parse_table("{table: t, columns: [{path: size, type: INT64}]}", "").declared
+    wider = replace(TABLE, columns=(*TABLE.columns, *more))
+    assert applied(service, wider) == [
+        "added to table p.d.t: size",
+        "changed view p.d.v_latest",
+        "changed view p.d.v_changes",
+    ]
+    assert service.made["p.d.t"]["schema"]["fields"][-1]["name"] == "size"
+    assert applied(service, wider) == []
+
+
+def test_a_taken_name_is_a_problem_and_the_rest_is_made():
+    """A table where a view is declared, a scalar function where a table function is."""
+    service = BigQuery()
+    service.create_table(bigquery.Table("p.d.v_daily"), timeout=7.0, retry=None)
+    scalar = bigquery.Routine("p.d.v_daily_between", type_="SCALAR_FUNCTION", body="1")
+    service.create_routine(scalar, timeout=7.0, retry=None)
+    with pytest.raises(ProblemsFound) as found:
+        applied(service, TABLE)
+    remedy = "(give the file another `view_prefix`, or remove what is there)"
+    assert str(found.value).splitlines() == [
+        f"{where}: the name is taken by a {kind} in BigQuery {remedy}"
+        for where, kind in (
+            ("view p.d.v_daily", "TABLE"),
+            ("function p.d.v_daily_between", "SCALAR_FUNCTION"),
+        )
+    ]
+    assert {"p.d.v_latest", "p.d.v_changes_between()"} < {*service.made}
+
+
+def test_a_table_that_is_otherwise_stays_and_so_do_its_views():
+    """Views of another column's type could not be made; the other tables are seen to."""
+    service = BigQuery()
+    applied(service, TABLE)
+    before = copy.deepcopy(service.made)
+    other = parse_table(
+        "{table: t, view_prefix: v, columns: [{path: a, type: BOOL}, {path: new}]}", ""
+    )
+    plain = parse_table("{table: plain}", "")
+    with pytest.raises(ProblemsFound) as found:
+        applied(service, other, plain)
+    assert [problem.where for problem in found.value.problems] == ["table t, column a"]
+    assert service.made.pop("p.d.plain")
+    assert service.made == before

@@ -1,6 +1,8 @@
 """A message: who it is, and the limits that Pub/Sub sets."""
 
+import dataclasses
 import hashlib
+import pickle
 import uuid
 
 import pytest
@@ -68,6 +70,28 @@ def test_a_message_without_source_or_id_is_known_by_its_data(attributes):
     assert Message(b"x", attributes).event_id == event_id_of_data(b"x")
     assert Message(b"y", attributes).event_id == event_id_of_data(b"y")
     assert event_id_of_data(b"x") != event_id_of_data(b"y")
+
+
+def test_attributes_are_found_by_their_lower_case_names():
+    """The very mapping where all names are lower-case already; a name that is so comes first."""
+    plain = Message(b"", {"ce-id": "1", "ce-type": ""})
+    assert plain.lowered() is plain.attributes
+    odd = Message(b"", {"Ce-Id": "1", "CE-ID": "2", "Ce-Type": "x", "ce-type": "y"})
+    wanted = ("ce-id", "ce-type", "ce-time")
+    assert [odd.lowered().get(name) for name in wanted] == ["2", "y", None]
+    assert [odd.attribute(name) for name in wanted] == ["2", "y", ""]
+    assert odd.attributes == {"Ce-Id": "1", "CE-ID": "2", "Ce-Type": "x", "ce-type": "y"}
+
+
+def test_an_id_that_is_made_is_kept_and_is_no_part_of_the_message():
+    """Several steps ask for it; two messages with the same content are equal all the same."""
+    asked, fresh = (Message(b"x", {"CE-ID": "1", "ce-source": "//s"}) for _ in range(2))
+    assert asked.event_id == event_id_of("//s", "1")
+    assert asked.event_id is asked.event_id
+    assert asked == fresh
+    assert repr(asked) == repr(fresh)
+    assert pickle.loads(pickle.dumps(asked)) == fresh
+    assert dataclasses.replace(asked, attributes={}).event_id == event_id_of_data(b"x")
 
 
 def test_ids_that_the_message_carries_are_taken():

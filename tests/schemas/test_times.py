@@ -119,6 +119,27 @@ def test_every_microsecond_of_bigquerys_range_comes_back(value):
     assert parse_rfc3339(format_rfc3339(seconds, rest * 1_000)) == value
 
 
+@given(micros, st.integers(0, 6))
+def test_a_plain_time_is_read_as_any_other(value, digits):
+    """The short way for what nearly all senders write, and the long one, give the same."""
+    text = format_micros(value)[: 20 + digits].rstrip(".")
+    cut = value - value % 10 ** (6 - digits)
+    assert parse_rfc3339(f"{text}Z") == parse_rfc3339(f"{text}+00:00") == cut
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-02-30T00:00:00", "0000-01-01T00:00:00", "2026-13-01T00:00:00"]
+)
+def test_a_day_that_no_calendar_has_is_refused_in_both_ways(text):
+    """With the same words."""
+    said = []
+    for zone in ("Z", "+00:00"):
+        with pytest.raises(ValueError) as error:
+            parse_rfc3339(text + zone)
+        said.append(str(error.value))
+    assert said[0] == said[1]
+
+
 @given(micros, micros)
 def test_times_of_fixed_width_sort_as_text(left, right):
     """`format_micros` orders as its numbers do, since a flat table's column is sorted as text."""
