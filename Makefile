@@ -61,6 +61,10 @@ format: $(READY) ## Format the code
 test-unit: $(READY) ## The tests that need Python only
 	$(BIN)/python -m pytest -q -m 'not emulators'
 
+.PHONY: docs
+docs: $(READY) ## Make docs/values.md from the code again
+	$(BIN)/python -m schemas.values_page > docs/values.md
+
 .PHONY: expansion
 expansion: $(JAR) ## Beam's Java sink as one jar (Maven; some minutes the first time)
 
@@ -82,6 +86,10 @@ chaos: $(READY) ## 20,000 events under kills and outages, accounted for by set (
 .PHONY: fuzz
 fuzz: $(READY) ## 1,000,000 mutated messages through decode and shape, guided by coverage (ten minutes)
 	$(BIN)/python -m bench.fuzz
+
+.PHONY: judge
+judge: ## Record again what the Firebase extension makes of the recorded events (Node.js 20 and npm)
+	node tests/judge/record.js
 
 .PHONY: bench
 bench: $(READY) ## Throughput, latency and memory, as a table and in build/bench (half an hour or more; BENCH=steps runs one)
