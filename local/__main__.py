@@ -19,6 +19,7 @@ from local.layout import FOLDER, PROJECT, Options, exported
 from local.ports import wait_until
 from local.processes import NotReadyError
 from local.stack import Stack, to_stderr
+from local.table_files import FILES, read_tables, require_event_ids
 from local.tour import follow, tour
 from schemas.problem import Problem, ProblemsFound
 
@@ -39,9 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(arguments: argparse.Namespace) -> int:
     """Starts the stack, feeds and shows the sample, and stays up until it is told to stop."""
     began = time.monotonic()
-    options = Options(project=arguments.project, keep=arguments.keep)
+    schemas = tuple(arguments.schema or FILES)
+    options = Options(project=arguments.project, keep=arguments.keep, schemas=schemas)
     was_up = False
     try:
+        if arguments.sample:
+            require_event_ids(read_tables(schemas))
         signals.raise_interrupted()
         signals.end_with_make()
         with Stack(options, to_stderr) as stack:
@@ -168,6 +172,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     verb.add_argument(
         "--keep", action="store_true", help="keep BigQuery's data of the last run (build/local)"
+    )
+    verb.add_argument(
+        "--schema",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="table file for the job; several may be given (default: local/tables/*.yaml). "
+        "schemas/issues.yaml is added unless one of them is `default: true`",
     )
     verb.add_argument("--project", default=PROJECT, help="project id (default: %(default)s)")
     verb.set_defaults(verb=run)

@@ -7,45 +7,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from google.cloud import bigquery
 from google.pubsub_v1.services.subscriber import SubscriberClient
 
+from local.expected import Expected
 from local.pull import drain
-from local.sample import Expected
+from local.rows import Arrived, Found, arrived, whole, with_event_id
 from schemas.failure import ATTEMPT, ERROR, STAGE
-from schemas.layouts import layout_of
 from schemas.message import Message
 from schemas.table import Table
 
-_QUERY_SECONDS = 30.0
 _EVERY = 0.25
 _SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A row, by what tells which event it is of."""
-
-    event_id: str
-    issue_id: str
-    document_path: str
-    operation: str
-
-    def __str__(self) -> str:
-        known = (self.operation, self.document_path, self.issue_id, f"event_id {self.event_id}")
-        return " ".join(filter(None, known))
-
-    def answers(self, expected: Expected) -> bool:
-        """Whether it is what was expected, as far as that was known beforehand."""
-        known = (
-            (expected.event_id, self.event_id),
-            (expected.issue_id, self.issue_id),
-            (expected.document_path, self.document_path),
-            (expected.operation, self.operation),
-        )
-        return expected.outcome == "row" and all(want in ("", have) for want, have in known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +30,27 @@ class Account:
         published: The event_id of every message of the topic.
         rows: Every row of the tables, repeats included, but for those that were there before.
         letters: Every dead letter as it was published, repeats included.
+        tables: The names of the tables that were read, also of those without a row.
     """
 
     published: frozenset[str]
     rows: tuple[Arrived, ...]
     letters: tuple[Message, ...]
+    tables: tuple[str, ...] = ()
 
     @property
     def in_tables(self) -> frozenset[str]:
         """The event_ids that have a row."""
         return frozenset(row.event_id for row in self.rows)
+
+    @property
+    def by_table(self) -> dict[str, frozenset[str]]:
+        """The event_ids that have a row in each of the tables."""
+        names = dict.fromkeys((*self.tables, *(row.table for row in self.rows)))
+        return {
+            name: frozenset(row.event_id for row in self.rows if row.table == name)
+            for name in names
+        }
 
     @property
     def in_letters(self) -> frozenset[str]:
@@ -79,7 +64,7 @@ class Account:
 
     @property
     def doubled(self) -> frozenset[str]:
-        """In a table more than once, or in a table and in the dead letters too."""
+        """In a table more than once, in two tables, or in one and in the dead letters too."""
         count = Counter(row.event_id for row in self.rows)
         twice = frozenset(event_id for event_id, number in count.items() if number > 1)
         return twice | (self.in_tables & self.in_letters)
@@ -100,10 +85,10 @@ class Account:
         return not (self.missing or self.doubled or self.unknown)
 
     def __str__(self) -> str:
-        text = (
-            f"{len(self.published)} events published = {len(self.in_tables)} in the tables "
-            f"+ {len(self.in_letters)} dead letters"
-        )
+        places = [f"{len(found)} in {name}" for name, found in self.by_table.items()]
+        letters = len(self.in_letters)
+        places.append(f"{letters} dead letter{'' if letters == 1 else 's'}")
+        text = f"{len(self.published)} events published = {' + '.join(places)}"
         for name in ("missing", "doubled", "unknown"):
             found = sorted(getattr(self, name))
             if found:
@@ -136,11 +121,8 @@ class Ledger:
     ) -> None:
         self._subscriber = subscriber
         self._client = client
-        self._names = [
-            f"`{client.project}.{dataset}.{table.name}`"
-            for table in tables
-            if layout_of(table).has_event_id
-        ]
+        self._dataset = dataset
+        self._tables = with_event_id(tables)
         self._subscriptions = (published, letters)
         self._published: set[str] = set()
         self._letters: list[Message] = []
@@ -157,7 +139,8 @@ class Ledger:
         published, letters = self._subscriptions
         self._letters += drain(self._subscriber, project, letters)
         self._published |= {m.event_id for m in drain(self._subscriber, project, published)}
-        return Account(frozenset(self._published), rows, tuple(self._letters))
+        names = tuple(table.name for table in self._tables)
+        return Account(frozenset(self._published), rows, tuple(self._letters), names)
 
     def settle(
         self,
@@ -194,24 +177,13 @@ class Ledger:
                     return account
             time.sleep(_EVERY)
 
-    def payloads(self) -> list[tuple[Arrived, Any, Any]]:
-        """Every row with its payload and old payload, read as JSON."""
-        return [(row, new, old) for row, (new, old) in self._rows("payload", "old_payload")]
+    def whole(self) -> list[Found]:
+        """Every row with all its columns, but for those that were there before."""
+        rows = whole(self._client, self._dataset, self._tables)
+        return [row for row in rows if row.arrived.event_id not in self._before]
 
     def _read(self) -> list[Arrived]:
-        return [row for row, _ in self._rows()]
-
-    def _rows(self, *more: str) -> list[tuple[Arrived, tuple[Any, ...]]]:
-        columns = ", ".join(("event_id", "issue_id", "document_path", "operation", *more))
-        rows: list[tuple[Arrived, tuple[Any, ...]]] = []
-        for name in self._names:
-            query = f"SELECT {columns} FROM {name}"  # noqa: S608
-            job = self._client.query(query, timeout=_QUERY_SECONDS, retry=None, job_retry=None)
-            found = job.result(timeout=_QUERY_SECONDS, retry=None, job_retry=None)
-            for row in found:
-                values = tuple(row.values())
-                rows.append((Arrived(*(value or "" for value in values[:4])), values[4:]))
-        return rows
+        return arrived(self._client, self._dataset, self._tables)
 
 
 @dataclass(frozen=True, slots=True)

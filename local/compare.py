@@ -13,8 +13,11 @@ from typing import Any
 from google.cloud.firestore import DocumentReference, GeoPoint
 from google.cloud.firestore_v1.vector import Vector
 
-from local.account import Arrived
-from local.sample import Expected
+from local.expected import Expected
+from local.rows import Found
+from local.table_documents import CONFIDENTIAL
+from schemas.raw import from_raw
+from schemas.table import RAW
 
 
 def as_json(value: Any) -> Any:
@@ -59,29 +62,69 @@ def same(left: Any, right: Any) -> bool:
     return type(left) is type(right) and bool(left == right)
 
 
-def differing(
-    expected: Iterable[Expected], rows: Iterable[tuple[Arrived, Any, Any]]
-) -> list[Expected]:
+def comparable(expected: Iterable[Expected], rows: Iterable[Found]) -> list[Expected]:
+    """Those whose content can be compared: the tables that have it keep every value exactly."""
+    inexact = {row.table.name for row in rows if not row.reading.exact}
+    return [each for each in expected if each.compared and each.table not in inexact]
+
+
+def differing(expected: Iterable[Expected], rows: Iterable[Found]) -> list[Expected]:
     """Those of which no row has the fields in its payload and those before in its old payload.
 
     A side that is not there must be NULL: the payload of a deletion, the old one of a creation.
 
     Args:
-        expected: Those that are not `compared` (dead letters) are passed over.
-        rows: Each with its payload and old payload, read as JSON.
+        expected: Those that are not `comparable` (dead letters) are passed over.
+        rows: Whole, JSON columns read.
     """
     there = list(rows)
     return [
         each
-        for each in expected
-        if each.compared
-        and not any(
-            row.answers(each)
-            and same(as_json(each.fields), payload)
-            and same(as_json(each.old_fields), old_payload)
-            for row, payload, old_payload in there
+        for each in comparable(expected, there)
+        if not any(
+            row.arrived.answers(each)
+            and same(as_json(each.fields), row.new)
+            and same(as_json(each.old_fields), row.old)
+            for row in there
         )
     ]
+
+
+def faults(expected: Iterable[Expected], rows: Iterable[Found]) -> list[str]:
+    """What is wrong with rows beside the document's content, a sentence each.
+
+    Parameters of the path that are not the ids in it; a dropped field that shows in
+    any column, be it by its name in `changed_fields`; a `raw` column without the event's message.
+
+    Args:
+        expected: What must have arrived, without what tables drop.
+        rows: Whole; one that nothing expected is judged by its `raw` alone.
+    """
+    wanted = list(expected)
+    found = []
+    for row in rows:
+        answered = [each for each in wanted if row.arrived.answers(each)]
+        for name, value in (answered[0].parameters or {}).items() if answered else ():
+            if (has := row.parameter(name)) != value:
+                found.append(f"{name} is {has!r}, not {value!r}: {row.arrived}")
+        told = any(CONFIDENTIAL in f"{each.fields} {each.old_fields}" for each in answered)
+        if answered and not told:
+            found += [
+                f"{name} shows a dropped field: {row.arrived}"
+                for name, value in row.values.items()
+                if CONFIDENTIAL in str(value)
+            ]
+        if row.table.raw and _event_in(row.values.get(RAW.name)) != row.arrived.event_id:
+            found.append(f"{RAW.name} is not the event's message: {row.arrived}")
+    return found
+
+
+def _event_in(raw: bytes | None) -> str | None:
+    """The event_id of the message in a `raw` column; None where there is none."""
+    try:
+        return from_raw(raw).event_id if raw else None
+    except ValueError:
+        return None
 
 
 def _rfc3339(value: datetime) -> str:

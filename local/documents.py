@@ -48,7 +48,8 @@ def _issue(title: str, **more: Any) -> Callable[[firestore.Client], Fields]:
     return lambda _: {"title": title, "priority": "P2", "status": "open", "labels": [], **more}
 
 
-def _given(fields: Fields) -> Callable[[firestore.Client], Fields]:
+def given(fields: Fields) -> Callable[[firestore.Client], Fields]:
+    """Fields that need no client to be made."""
     return lambda _: fields
 
 
@@ -165,9 +166,9 @@ BYTES: Fields = {f"of_{length}": bytes(range(256))[:length] for length in (1, 2,
 
 STEPS: tuple[Step, ...] = (
     Step(EVERY_TYPE, "set", "every type of value", every_type),
-    Step(EVERY_TYPE, "update", "one field of a document with every type", _given({"integer": 43})),
+    Step(EVERY_TYPE, "update", "one field of a document with every type", given({"integer": 43})),
     Step("issues/one", "set", "an issue", _issue("Login fails", labels=["auth", "web"])),
-    Step("issues/one", "update", "a field changes", _given({"status": "closed"})),
+    Step("issues/one", "update", "a field changes", given({"status": "closed"})),
     Step(
         "issues/one",
         "update",
@@ -178,7 +179,7 @@ STEPS: tuple[Step, ...] = (
             "votes": firestore.Increment(3),
         },
     ),
-    Step("issues/one", "update", "a field goes", _given({"votes": firestore.DELETE_FIELD})),
+    Step("issues/one", "update", "a field goes", given({"votes": firestore.DELETE_FIELD})),
     Step("issues/one", "delete", "an issue goes"),
     Step("issues/one", "set", "a deleted issue comes back", _issue("Login fails again")),
     Step(
@@ -199,19 +200,19 @@ STEPS: tuple[Step, ...] = (
             environment={"os": "linux", "versions": [1, 2.5, None]},
         ),
     ),
-    Step("issues/empty", "set", "a document without fields", _given({})),
+    Step("issues/empty", "set", "a document without fields", given({})),
     Step("issues/empty", "delete", "a document without fields goes"),
-    Step("issues/odd-keys", "set", "odd field names", _given(ODD_KEYS)),
-    Step("issues/odd-keys", "update", "an odd name quoted", _given({"`a.b`": "changed"})),
-    Step("issues/deep", "set", "maps and arrays 18 deep", _given(_deep(18))),
+    Step("issues/odd-keys", "set", "odd field names", given(ODD_KEYS)),
+    Step("issues/odd-keys", "update", "an odd name quoted", given({"`a.b`": "changed"})),
+    Step("issues/deep", "set", "maps and arrays 18 deep", given(_deep(18))),
     Step(
         "issues/ill-typed",
         "set",
         "fields that do not fit their columns",
-        _given({"title": 5, "priority": {"level": 1}, "labels": "not a list", "status": True}),
+        given({"title": 5, "priority": {"level": 1}, "labels": "not a list", "status": True}),
     ),
-    Step("issues/nulls", "set", "null fields", _given({"title": None, "labels": None, "n": None})),
-    Step("issues/falsy", "set", "zero, false and empty", _given({"title": "", "n": 0, "b": False})),
+    Step("issues/nulls", "set", "null fields", given({"title": None, "labels": None, "n": None})),
+    Step("issues/falsy", "set", "zero, false and empty", given({"title": "", "n": 0, "b": False})),
     Step(
         "issues/labels",
         "set",
@@ -229,44 +230,44 @@ STEPS: tuple[Step, ...] = (
     Step("issues/a.b~c*d[0]", "set", "a document id with path characters", _issue("Path id")),
     Step(f"issues/{LONG_ID}", "set", "a document id of 1,400 bytes", _issue("Long id")),
     Step("issues/other", "set", "the parent of a subcollection", _issue("Parent")),
-    Step("issues/other/comments/1", "set", "a document of a subcollection", _given({"text": "Hi"})),
-    Step("issues/other/comments/1", "update", "its text changes", _given({"text": "Hi 👋"})),
+    Step("issues/other/comments/1", "set", "a document of a subcollection", given({"text": "Hi"})),
+    Step("issues/other/comments/1", "update", "its text changes", given({"text": "Hi 👋"})),
     Step("issues/other/comments/1", "delete", "it goes"),
-    Step("issues/other/comments/1/reactions/x", "set", "two levels down", _given({"kind": "+1"})),
-    Step("teams/blue", "set", "another collection", _given({"name": "Blue", "size": 5})),
-    Step("teams/blue", "update", "another collection's document changes", _given({"size": 6})),
+    Step("issues/other/comments/1/reactions/x", "set", "two levels down", given({"kind": "+1"})),
+    Step("teams/blue", "set", "another collection", given({"name": "Blue", "size": 5})),
+    Step("teams/blue", "update", "another collection's document changes", given({"size": 6})),
     Step("teams/blue", "delete", "another collection's document goes"),
-    Step("issues/numbers", "set", "numbers at the edges", _given(NUMBERS)),
+    Step("issues/numbers", "set", "numbers at the edges", given(NUMBERS)),
     Step(
         "issues/numbers",
         "update",
         "fields change their type",
-        _given({"seventh": "0.14", "power": {"base": 2, "exponent": 53}, "minus_power": None}),
+        given({"seventh": "0.14", "power": {"base": 2, "exponent": 53}, "minus_power": None}),
     ),
-    Step("issues/times", "set", "times at the edges", _given(TIMES)),
-    Step("issues/texts", "set", "texts of many kinds", _given(TEXTS)),
+    Step("issues/times", "set", "times at the edges", given(TIMES)),
+    Step("issues/texts", "set", "texts of many kinds", given(TEXTS)),
     Step("issues/texts", "set", "other fields in place of all", _issue("Rewritten")),
     Step(
         "issues/wide",
         "set",
         "300 fields",
-        _given({f"field_{number:03}": number for number in range(300)}),
+        given({f"field_{number:03}": number for number in range(300)}),
     ),
     Step(
         "issues/long-array",
         "set",
         "an array of 1,000 elements",
-        _given({"elements": [{"n": n, "half": n / 2, "text": f"ü{n}"} for n in range(1_000)]}),
+        given({"elements": [{"n": n, "half": n / 2, "text": f"ü{n}"} for n in range(1_000)]}),
     ),
     Step(
         "issues/vectors",
         "set",
         "vectors, one of 2,048 dimensions",
-        _given(
+        given(
             {"long": Vector([n / 7 for n in range(2_048)]), "in": {"a_map": Vector([0.5, -0.0])}}
         ),
     ),
-    Step("issues/bytes", "set", "bytes of several lengths", _given(BYTES)),
+    Step("issues/bytes", "set", "bytes of several lengths", given(BYTES)),
     Step(
         "teams/red/members/ada",
         "set",
@@ -281,7 +282,7 @@ STEPS: tuple[Step, ...] = (
         "teams/red/members/ada",
         "update",
         "one field of a map, the others stay",
-        _given({"seat.floor": 4}),
+        given({"seat.floor": 4}),
     ),
     Step(EVERY_TYPE, "delete", "the document with every type goes"),
 )

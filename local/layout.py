@@ -2,11 +2,12 @@
 
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from local import ports
-from local.emulators import FIRESTORE_EMULATOR_HOST, PUBSUB_EMULATOR_HOST
+from local.emulators import FIRESTORE_EMULATOR_HOST, PUBSUB_EMULATOR_HOST, Emulators
 from local.processes import ROOT, Command
 from local.resources import DATASET, DEAD_LETTER_TOPIC, PIPELINE_SUBSCRIPTION, TOPIC
 from schemas import live
@@ -33,6 +34,7 @@ class Options:
         pubsub_proxy: Whether publisher and job reach Pub/Sub through `Stack.pubsub_proxy`.
         job: Whether the job is started.
         job_arguments: More arguments for the job.
+        schemas: Table files for the job, beside the shipped one.
     """
 
     project: str = PROJECT
@@ -42,6 +44,7 @@ class Options:
     pubsub_proxy: bool = False
     job: bool = True
     job_arguments: tuple[str, ...] = ()
+    schemas: tuple[Path, ...] = ()
 
     @property
     def data(self) -> Path:
@@ -88,6 +91,28 @@ class Addresses:
             live.BIGQUERY_EMULATOR_HOST: self.bigquery,
             live.BIGQUERY_STORAGE_EMULATOR_HOST: self.bigquery_grpc,
         }
+
+
+def choose(options: Options, found: Emulators, take: Callable[[int], int]) -> Addresses:
+    """Where the parts are to listen.
+
+    Args:
+        options: How the stack is run.
+        found: Emulators that run already are used where they are.
+        take: Gives a port that is free, for the usual one; for 0 any.
+    """
+
+    def port(usual: int) -> int:
+        return take(usual if options.usual_ports else 0)
+
+    return Addresses(
+        publisher=f"http://{ports.HOST}:{port(ports.PUBLISHER)}",
+        bigquery=f"http://{ports.HOST}:{port(ports.BIGQUERY_REST)}",
+        bigquery_grpc=f"{ports.HOST}:{port(ports.BIGQUERY_GRPC)}",
+        pubsub=found.pubsub or f"{ports.HOST}:{port(ports.PUBSUB)}",
+        firestore=found.firestore or f"{ports.HOST}:{port(ports.FIRESTORE)}",
+        project=options.project,
+    )
 
 
 def write_exports(folder: Path, addresses: Addresses) -> None:
@@ -164,6 +189,7 @@ def job_command(options: Options, pubsub: str) -> Command:
             *("--output_dataset", DATASET),
             *("--dead_letter_topic", DEAD_LETTER_TOPIC),
             *("--park", str(options.folder / "parked")),
+            *(word for file in options.schemas for word in ("--schema", str(file.absolute()))),
             *options.job_arguments,
         ),
         env={PUBSUB_EMULATOR_HOST: pubsub},

@@ -18,69 +18,34 @@ import contextlib
 import json
 import logging
 import random
-import re
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
 from local.ports import HOST, split
+from local.posted import HEAD_BYTES, Post, UnreadableError, read
 from local.web import call
 
 _LOG = logging.getLogger(__name__)
 
-# One connection of the emulator posts everything: a head is read whole, so it must fit. A
-# document name of 6 KiB (Firestore's limit) comes in two headers.
-_HEAD_BYTES = 256 * 1024
 # Events that wait for the publisher, and those that it has at one time.
 _EVENTS = 1_000
 _ATTEMPTS = 16
 # Different reasons that are told, each once.
 _REFUSALS = 20
-_SHOWN = 80
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 5.0
 _ANSWER_SECONDS = 60.0
 _DAY = 86_400.0
 _ANSWERED = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 _REFUSED = b"HTTP/1.1 %d %b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-_LENGTH = re.compile(rb"[0-9]{1,18}")
-# Those of one connection, not of the message (RFC 9110, 7.6.1), and the ones written anew.
-_HOP = {b"host", b"connection", b"keep-alive", b"content-length", b"accept-encoding"}
 
 TRIGGER = "issues"
 EVENT_TYPE = "google.cloud.firestore.document.v1.written"
-
-
-@dataclass(frozen=True, slots=True)
-class Post:
-    """One request of the emulator: its header lines, but for the connection's own, and body."""
-
-    headers: tuple[bytes, ...]
-    body: bytes
-
-    def to_bytes(self, host: str) -> bytes:
-        """The request to the publisher, on a connection of its own."""
-        lines = (
-            b"POST / HTTP/1.1",
-            b"Host: " + host.encode(),
-            *self.headers,
-            b"Content-Length: %d" % len(self.body),
-            b"Connection: close",
-        )
-        return b"\r\n".join(lines) + b"\r\n\r\n" + self.body
-
-
-class _UnreadableError(Exception):
-    """A request whose end can't be known; whatever follows it on its connection is lost."""
-
-    def __init__(self, status: HTTPStatus, why: str) -> None:
-        self.status = status
-        super().__init__(why)
 
 
 class Relay:
@@ -169,7 +134,7 @@ class Relay:
                 lambda reader, writer: spawn(self._receive(reader, writer, take)),
                 HOST,
                 self.port,
-                limit=_HEAD_BYTES,
+                limit=HEAD_BYTES,
             )
         except OSError as error:
             up.set_exception(error)
@@ -205,8 +170,8 @@ class Relay:
     ) -> Post | None:
         """The next request of a connection; None at its end, or after one that is refused."""
         try:
-            return await _read(reader)
-        except _UnreadableError as error:
+            return await read(reader)
+        except UnreadableError as error:
             self.refused += 1
             _LOG.error("an event is refused: %s", error)
             writer.write(_REFUSED % (error.status, error.status.phrase.encode()))
@@ -252,35 +217,6 @@ class Relay:
             return f"the publisher's answer is not HTTP ({error})"
         words = answer.rpartition(b"\r\n")[2].decode(errors="replace")
         return f"the publisher answers {status.decode(errors='replace').strip()}: {words}"
-
-
-async def _read(reader: asyncio.StreamReader) -> Post | None:
-    """The next request of a connection; None at its end.
-
-    Raises:
-        _UnreadableError: Where it ends can't be known.
-    """
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-        lines = head[:-4].split(b"\r\n")[1:]
-        named = {line.partition(b":")[0].strip().lower(): line for line in lines}
-        if b"content-length" not in named:
-            raise _UnreadableError(HTTPStatus.LENGTH_REQUIRED, "it has no Content-Length")
-        length = named[b"content-length"].partition(b":")[2].strip()
-        if not _LENGTH.fullmatch(length):
-            raise _UnreadableError(
-                HTTPStatus.BAD_REQUEST, f"its Content-Length is {length[:_SHOWN]!r}"
-            )
-        body = await reader.readexactly(int(length))
-    except asyncio.LimitOverrunError as error:
-        raise _UnreadableError(
-            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-            f"its headers are longer than {_HEAD_BYTES} bytes",
-        ) from error
-    except asyncio.IncompleteReadError:
-        return None
-    kept = tuple(line for line in lines if line.partition(b":")[0].strip().lower() not in _HOP)
-    return Post(kept, body)
 
 
 def register(firestore: str, project: str, pattern: str = "{path=**}") -> None:

@@ -5,25 +5,27 @@ Everything that it sends is expected somewhere, and `Expected` says where: a row
 
 import base64
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any
 
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import firestore
 
+from local.destinations import aimed
 from local.documents import STEPS, Step
+from local.expected import Expected
 from local.poison import poison
 from local.resources import TOPIC, topic_path
+from local.table_documents import STEPS as TABLE_STEPS
 from local.web import call
 from schemas.cloudevents import BATCH_TYPE, JSON_TYPE, STRUCTURED_TYPE
 from schemas.live import publisher_client
 from schemas.message import MANUAL_TYPE, Message, event_id_of
+from schemas.table import Table
 from schemas.times import format_micros, now_micros
 
 _SECONDS = 20.0
-_SHOWN = 80
 _JSON = {"Content-Type": JSON_TYPE}
 _SOURCE = "//sample.local/http"
 
@@ -46,51 +48,13 @@ _ISSUES: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """One thing that must arrive. What is empty is not known beforehand and not compared.
-
-    Args:
-        outcome: A row of a table, or a dead letter.
-        what: What was sent.
-        event_id: Where the sample chose it; the Firestore emulator chooses its own.
-        document_path: Of a document's event.
-        operation: CREATE, UPDATE, DELETE or MANUAL.
-        issue_id: As the publisher answered it.
-        stage: Where a dead letter's message failed.
-        error: The named type of a dead letter.
-        fields: The document after the write, as Firestore's client reads it, or the manual
-            body; None where nothing is left.
-        old_fields: The document before the write; None where nothing was there.
-    """
-
-    outcome: Literal["row", "dead letter"]
-    what: str
-    event_id: str = ""
-    document_path: str = ""
-    operation: str = ""
-    issue_id: str = ""
-    stage: str = ""
-    error: str = ""
-    fields: Mapping[str, Any] | None = None
-    old_fields: Mapping[str, Any] | None = None
-
-    @property
-    def compared(self) -> bool:
-        """Whether what is read back of it is compared with what was written."""
-        return self.fields is not None or self.old_fields is not None
-
-    def __str__(self) -> str:
-        known = (self.operation, self.document_path, self.issue_id, self.stage, self.error)
-        return f"{self.outcome} of {self.what!r} ({' '.join(filter(None, known))[:_SHOWN]})"
-
-
-def feed(project: str, publisher: str) -> tuple[Expected, ...]:
+def feed(project: str, publisher: str, tables: Sequence[Table]) -> tuple[Expected, ...]:
     """Sends the whole sample; the emulators are found by their environment variables.
 
     Args:
         project: Of the Firestore database and the topic.
         publisher: The publisher's `host:port`.
+        tables: The job's, which say what must arrive where.
 
     Returns:
         What must arrive, one for each event.
@@ -98,13 +62,14 @@ def feed(project: str, publisher: str) -> tuple[Expected, ...]:
     Raises:
         OSError: The publisher is not reached, or its answer is not the contract's.
     """
-    return (
+    sent = (
         *documents(project),
         *issues(publisher),
         *cloudevents(publisher),
         *repeated(publisher),
         *straight(project),
     )
+    return aimed(sent, tables)
 
 
 def documents(project: str) -> tuple[Expected, ...]:
@@ -112,13 +77,14 @@ def documents(project: str) -> tuple[Expected, ...]:
     client = firestore.Client(project=project, credentials=AnonymousCredentials())
     # An emulator that ran before may hold an earlier sample: its creations would be updates, or
     # (equal content) no events at all.
-    paths = list(dict.fromkeys(step.path for step in STEPS))
+    steps = (*STEPS, *TABLE_STEPS)
+    paths = list(dict.fromkeys(step.path for step in steps))
     for path in reversed(paths):
         document = client.document(path)
         if document.get(timeout=_SECONDS).exists:
             document.delete(timeout=_SECONDS)
     there: dict[str, Mapping[str, Any]] = {}
-    return tuple(_write(client, step, there) for step in STEPS)
+    return tuple(_write(client, step, there) for step in steps)
 
 
 def _write(client: firestore.Client, step: Step, there: dict[str, Mapping[str, Any]]) -> Expected:

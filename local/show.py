@@ -2,28 +2,29 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from google.cloud import bigquery
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Printed
 from rich.text import Text
 
+from local.resources import DATASET
+from local.rows import READINGS, Reading
 from schemas.failure import ERROR, REASON, STAGE
+from schemas.layouts import layout_of
 from schemas.message import CE_TYPE, Message
+from schemas.table import RAW, Column, Table, Type
 
 _WIDTH = 160
 _LONGEST = 2_000
 _SHOWN_BYTES = 60
-_NARROW = 22
-_QUERY_SECONDS = 30.0
+_NARROW = 28
+_SHORT_ID = 8
+_MOST_FIELDS = 5
 NEWEST = 100
-
-LATEST = f"SELECT * FROM issues_ds.issues_stream ORDER BY ingest_time DESC LIMIT {NEWEST}"  # noqa: S608
-QUERY = "SELECT * FROM issues_ds.issues_stream ORDER BY created_at DESC"
 
 
 def console() -> Console:
@@ -32,40 +33,65 @@ def console() -> Console:
     return Console(width=width, highlight=False)
 
 
-def newest(client: bigquery.Client, query: str = QUERY) -> list[dict[str, Any]]:
-    """The first 100 rows of a query."""
-    job = client.query(query, timeout=_QUERY_SECONDS, retry=None, job_retry=None)
-    found = job.result(max_results=NEWEST, timeout=_QUERY_SECONDS, retry=None, job_retry=None)
-    return [dict(row.items()) for row in found]
+def query_of(table: Table) -> str:
+    """What a reader would ask of a table."""
+    return f"SELECT * FROM {DATASET}.{table.name} ORDER BY {READINGS[table.layout].time} DESC"  # noqa: S608
 
 
-def rows_table(rows: Iterable[Mapping[str, Any]], title: str = QUERY) -> Table:
-    """Rows of a structured table, by the columns that a reader looks for first."""
+def latest_of(table: Table) -> str:
+    """What arrived last in a table."""
+    order = READINGS[table.layout].arrival
+    return f"SELECT * FROM {DATASET}.{table.name} ORDER BY {order} DESC LIMIT {NEWEST}"  # noqa: S608
+
+
+def rows_table(table: Table, rows: Sequence[Mapping[str, Any]], title: str) -> Printed:
+    """Rows of a table, by the columns that a reader looks for first."""
+    reading = READINGS[table.layout]
+    names = {column.name for column in table.columns}
     return _table(
         title,
         (
-            _Field("created_at", lambda row: _time(row.get("created_at"))),
-            _Field("event_id", lambda row: (row.get("event_id") or "")[:8]),
-            _Field("operation", lambda row: row.get("operation")),
-            _Field(
-                "document or issue", lambda row: row.get("document_path") or row.get("issue_id"), 3
-            ),
-            _Field("title", lambda row: row.get("title") or row.get("issue"), 3),
-            _Field("priority", lambda row: row.get("priority")),
-            _Field("status", lambda row: row.get("status")),
-            _Field("labels", lambda row: ", ".join(row.get("labels") or ()), 2),
-            _Field("payload", _payload, 5),
+            _Field(reading.time, lambda row: _time(row.get(reading.time))),
+            *_identity(table, reading),
+            *(_PICKED if names >= _PICKED_FROM else _declared(table)),
+            _Field(reading.new, lambda row: _side(row, reading), 5),
         ),
         rows,
     )
 
 
-def letters_table(letters: Iterable[Message], title: str = "dead letters") -> Table:
+def _identity(table: Table, reading: Reading) -> Iterator["_Field"]:
+    """Which event a row is of, as far as the layout has it."""
+    if layout_of(table).has_event_id:
+        yield _Field("event_id", lambda row: (row.get("event_id") or "")[:_SHORT_ID])
+    if reading.operation:
+        yield _Field("operation", lambda row: row.get(reading.operation))
+    yield _Field(
+        "document or issue" if reading.document else reading.issue_id,
+        lambda row: reading.path(row.get(reading.document) or "") or row.get(reading.issue_id),
+        3,
+    )
+
+
+def _declared(table: Table) -> Iterator["_Field"]:
+    """The first columns that take a part of the path or a field of the document."""
+    named = [column for column in table.columns if column.parameter or column.path]
+    yield from map(_column, named[:_MOST_FIELDS])
+    if table.raw:
+        yield _Field(RAW.name, lambda row: f"{len(row.get(RAW.name) or b'')} bytes")
+
+
+def _column(column: Column) -> "_Field":
+    wide = column.repeated or column.type in (Type.STRING, Type.JSON)
+    return _Field(column.name, lambda row: _value(row.get(column.name)), 2 if wide else 0)
+
+
+def letters_table(letters: Iterable[Message], title: str = "dead letters") -> Printed:
     """Dead letters, with what was wrong; the reason is shown whole."""
     return _table(
         title,
         (
-            _Field("event_id", lambda letter: letter.event_id[:8]),
+            _Field("event_id", lambda letter: letter.event_id[:_SHORT_ID]),
             _Field("stage", lambda letter: letter.attribute(STAGE)),
             _Field("error", lambda letter: letter.attribute(ERROR)),
             _Field("reason", lambda letter: letter.attribute(REASON), 4, whole=True),
@@ -86,8 +112,8 @@ class _Field:
     whole: bool = False
 
 
-def _table(title: str, fields: Sequence[_Field], records: Iterable[Any]) -> Table:
-    table = Table(title=title, title_justify="left", expand=True)
+def _table(title: str, fields: Sequence[_Field], records: Iterable[Any]) -> Printed:
+    table = Printed(title=title, title_justify="left", expand=True)
     for field in fields:
         table.add_column(
             field.name,
@@ -114,7 +140,26 @@ def _time(value: Any) -> str:
     return value.strftime("%m-%d %H:%M:%S") if isinstance(value, datetime) else str(value or "")
 
 
-def _payload(row: Mapping[str, Any]) -> str:
-    payload = row.get("payload")
-    shown = row.get("old_payload") if payload is None else payload
+def _value(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M")
+    if isinstance(value, list):
+        return ", ".join(map(_value, value))
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _side(row: Mapping[str, Any], reading: Reading) -> str:
+    """The document as it is, or as it was before it went."""
+    new = row.get(reading.new)
+    shown = row.get(reading.old) if new is None else new
     return shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)
+
+
+# What a reader looks for first in the shipped table, or one that declares the same.
+_PICKED_FROM = {"title", "issue", "priority", "status", "labels"}
+_PICKED = (
+    _Field("title", lambda row: row.get("title") or row.get("issue"), 3),
+    _Field("priority", lambda row: row.get("priority")),
+    _Field("status", lambda row: row.get("status")),
+    _Field("labels", lambda row: _value(row.get("labels")), 2),
+)

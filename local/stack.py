@@ -11,20 +11,21 @@ import contextlib
 import os
 import shutil
 import sys
-import threading
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from concurrent.futures import Future
 from dataclasses import asdict
 from types import TracebackType
 from typing import IO, Any, Self
 
 from local import identity, ports, relay, state
 from local.emulators import Emulators, find
+from local.environment import Environment
 from local.keeper import Keeper
 from local.layout import (
     Addresses,
     Options,
     bigquery_command,
+    choose,
     exported,
     job_command,
     port_of,
@@ -36,10 +37,12 @@ from local.processes import Child, Command, NotReadyError, Processes
 from local.proxy import Proxy
 from local.relay import Relay
 from local.resources import DATASET, PIPELINE_SUBSCRIPTION, create, delete_subscription
-from local.web import answers
+from local.steps import in_thread, wait_for
+from local.table_files import read_tables
+from local.web import serving
 from schemas import live
 from schemas.apply import apply
-from schemas.table_file import shipped
+from schemas.table import Table
 
 _EMULATOR_SECONDS = 90.0
 _PUBLISHER_SECONDS = 60.0
@@ -59,6 +62,14 @@ class Stack:
     Args:
         options: How to run it.
         say: Told what is going on, a line at a time, by several threads.
+
+    Attributes:
+        addresses: Where the parts listen.
+        tables: Those of the job, once it is started.
+        pubsub_proxy: What publisher and job reach Pub/Sub through, if they do.
+        job: The job, kept running.
+        publisher: The publisher, kept running.
+        relay: What brings Firestore's events to the publisher.
     """
 
     def __init__(
@@ -66,6 +77,7 @@ class Stack:
     ) -> None:
         self.options = options or Options()
         self.addresses = Addresses("", "", "", "", "", self.options.project)
+        self.tables: tuple[Table, ...] = ()
         self.pubsub_proxy: Proxy | None = None
         self.job: Keeper | None = None
         self.publisher: Keeper | None = None
@@ -75,7 +87,7 @@ class Stack:
         self._owner, self._make = identity.own(), identity.make_above()
         self._processes = Processes(self.options.folder / "logs", self._remember)
         self._emulators: dict[str, Child] = {}
-        self._environment: dict[str, str | None] = {}
+        self._environment = Environment()
         self._state: tuple[state.Process, ...] = ()
         self._up = self._stopping = False
 
@@ -100,10 +112,12 @@ class Stack:
 
         Raises:
             AlreadyRunningError: A stack runs in this folder.
-            ProblemsFound: With everything that is missing on this machine.
+            ProblemsFound: With everything that is missing on this machine, or wrong in the
+                table files.
             NotReadyError: A part did not get ready; what had started is for `stop` to end.
         """
         folder = self.options.folder
+        self.tables = read_tables(self.options.schemas)
         self._lock = state.claim(folder, _ENDING_SECONDS, self._say)
         last = state.read(folder)
         for name in state.kill_leftovers(last.children if last else ()):
@@ -133,11 +147,7 @@ class Stack:
         for part in (self.relay, self.pubsub_proxy):
             if part is not None:
                 part.__exit__(None, None, None)
-        for name, value in self._environment.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        self._environment.restore()
         state.remove(self.options.folder)
         lock, self._lock = self._lock, None
         lock.close()
@@ -174,39 +184,26 @@ class Stack:
 
     def _choose_addresses(self, found: Emulators) -> None:
         given = Ports()
-
-        def take(usual: int) -> int:
-            return given.take(usual if self.options.usual_ports else 0)
-
-        self.addresses = Addresses(
-            publisher=f"http://{HOST}:{take(ports.PUBLISHER)}",
-            bigquery=f"http://{HOST}:{take(ports.BIGQUERY_REST)}",
-            bigquery_grpc=f"{HOST}:{take(ports.BIGQUERY_GRPC)}",
-            pubsub=found.pubsub or f"{HOST}:{take(ports.PUBSUB)}",
-            firestore=found.firestore or f"{HOST}:{take(ports.FIRESTORE)}",
-            project=self.options.project,
-        )
-        self.relay = Relay(take(ports.RELAY), self.addresses.publisher_address)
+        self.addresses = choose(self.options, found, given.take)
+        usual = ports.RELAY if self.options.usual_ports else 0
+        self.relay = Relay(given.take(usual), self.addresses.publisher_address)
         self.relay.open()
         # gRPC and others would take http_proxy for 127.0.0.1, too.
         direct = ",".join(filter(None, (os.environ.get("no_proxy"), HOST, "localhost")))
-        environment = self.addresses.environment() | {"no_proxy": direct, "NO_PROXY": direct}
-        self._environment = {name: os.environ.get(name) for name in environment}
-        os.environ.update(environment)
+        self._environment.set(
+            self.addresses.environment() | {"no_proxy": direct, "NO_PROXY": direct}
+        )
 
     def _start_all(self, found: Emulators) -> None:
         """What depends on nothing starts at once, the rest as soon as what it needs is there."""
-        pubsub = _in_thread(lambda: self._start_pubsub(found))
-        tables = _in_thread(self._start_tables)
-        firestore = _in_thread(lambda: self._start_firestore(found))
-        publisher = _in_thread(lambda: self._start_publisher(pubsub))
+        pubsub = in_thread(lambda: self._start_pubsub(found))
+        tables = in_thread(self._start_tables)
+        firestore = in_thread(lambda: self._start_firestore(found))
+        publisher = in_thread(lambda: self._start_publisher(pubsub))
         steps = [pubsub, tables, firestore, publisher]
         if self.options.job:
-            steps.append(_in_thread(lambda: self._start_job(pubsub, tables)))
-        done, _ = wait(steps, return_when=FIRST_EXCEPTION)
-        for step in steps:
-            if step in done:
-                step.result()
+            steps.append(in_thread(lambda: self._start_job(pubsub, tables)))
+        wait_for(steps)
 
     def _start_pubsub(self, found: Emulators) -> None:
         address = self.addresses.pubsub
@@ -228,7 +225,11 @@ class Stack:
     def _start_tables(self) -> None:
         self.start_bigquery()
         client = live.bigquery_client(self.options.project)
-        for sentence in apply(client, DATASET, shipped(), _REQUEST_SECONDS):
+        done = apply(client, DATASET, self.tables, _REQUEST_SECONDS)
+        if not self.options.keep:  # all of it is new, and each table has half a dozen views
+            names = ", ".join(table.name for table in self.tables)
+            done = [f"created dataset {DATASET} with {names}, and their views"]
+        for sentence in done:
             self._say(sentence)
 
     def _start_firestore(self, found: Emulators) -> None:
@@ -291,31 +292,9 @@ class Stack:
         )
 
 
-def serving(address: str, path: str = "") -> Callable[[Child], bool]:
-    """Whether it is the child that answers there, and with 200."""
-    port = int(port_of(address))
-    return lambda child: answers(f"{address}/{path}") and ports.is_served_by(child.pid, port)
-
-
 def connected(job: Child) -> bool:
     """Whether the job, since this start of it, has logged that it is connected to Pub/Sub."""
     return _CONNECTED in job.logged()
-
-
-def _in_thread(step: Callable[[], None]) -> "Future[None]":
-    """Runs a step on a thread of its own, which does not hold this process's end up."""
-    future: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            step()
-        except BaseException as error:  # noqa: BLE001  # handed on, to whoever asks the future
-            future.set_exception(error)
-        else:
-            future.set_result(None)
-
-    threading.Thread(target=run, name="starting", daemon=True).start()
-    return future
 
 
 def to_stderr(line: str) -> None:

@@ -2,12 +2,13 @@
 
 import http.client
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from local.ports import split
+from local.ports import is_served_by, split
+from local.processes import Child
 
 _SECONDS = 10.0
 
@@ -61,3 +62,9 @@ def answers(where: str) -> bool:
         return call("GET", where, seconds=1).status == HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         return False
+
+
+def serving(address: str, path: str = "") -> Callable[[Child], bool]:
+    """Whether it is the child that answers there, and with 200."""
+    port = split(address)[1]
+    return lambda child: answers(f"{address}/{path}") and is_served_by(child.pid, port)

@@ -84,7 +84,11 @@ class _Append(beam.DoFn):
             batch = self._batches[row.table] = _Batch()
         batch.rows.append(row)
         batch.encoded.append(
-            Encoded(data, row.values.get("event_id") or "", _partition(row.values))
+            Encoded(
+                data,
+                row.values.get("event_id") or "",
+                row.values.get(self._tables[row.table].partition) or 0,
+            )
         )
         batch.bytes += size
         if len(batch.rows) >= _ROWS_A_REQUEST:
@@ -142,11 +146,6 @@ class _Batch:
         self.rows: list[Row] = []
         self.encoded: list[Encoded] = []
         self.bytes = 0
-
-
-def _partition(values: Any) -> int:
-    created_at = values.get("created_at")
-    return created_at if isinstance(created_at, int) else 0
 
 
 class Sender:

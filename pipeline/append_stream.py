@@ -14,21 +14,27 @@ https://cloud.google.com/bigquery/docs/write-api
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
 from google.api_core import exceptions
 from google.cloud.bigquery_storage_v1.types import (
     AppendRowsRequest,
     ProtoRows,
     ProtoSchema,
-    StorageError,
     WriteStream,
 )
-from google.protobuf import any_pb2
 
+from pipeline.append_refusals import (
+    REFUSALS,
+    BatchRefused,
+    Late,
+    StreamEnded,
+    of_call,
+    of_response,
+    table_is_late,
+)
 from pipeline.connection import Connection
 from pipeline.outages import TRANSIENT, Backoff, ride_out
 from schemas.problem import Problem, ProblemsFound
@@ -39,26 +45,6 @@ MAX_REQUEST_BYTES = 9_950_000
 _DEADLINE = 30.0
 _TRIES_ON_A_STREAM = 5
 
-_Code = StorageError.StorageErrorCode
-_LATE = {
-    _Code.TABLE_NOT_FOUND: "the table is new to Storage Write",
-    _Code.SCHEMA_MISMATCH_EXTRA_FIELDS: "a column is new to Storage Write",
-}
-_STREAM_ENDED = {
-    _Code.STREAM_NOT_FOUND,
-    _Code.STREAM_FINALIZED,
-    _Code.INVALID_STREAM_STATE,
-    _Code.OFFSET_OUT_OF_RANGE,
-    _Code.STREAM_ALREADY_COMMITTED,
-}
-
-_ENDED = (
-    exceptions.NotFound,  # the stream, since a missing table has a code of its own
-    exceptions.OutOfRange,
-    exceptions.FailedPrecondition,
-)
-_REFUSALS = (exceptions.InvalidArgument, *_ENDED)
-_STATUS = {code.value[0]: code for code in grpc.StatusCode}
 ROW_REFUSED = "RowRefused"
 
 _log = logging.getLogger(__name__)
@@ -71,12 +57,13 @@ class Encoded:
     Args:
         data: Its protobuf bytes.
         event_id: Who it is in the table; '' in a table without ids.
-        created_at: Its partition, microseconds since the epoch; 0 in a table without one.
+        partition: The time by which the table is partitioned, microseconds since the epoch; 0 in
+            a table without one.
     """
 
     data: bytes
     event_id: str = ""
-    created_at: int = 0
+    partition: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +83,6 @@ class Refused:
 
 _Pending = list[tuple[int, Encoded]]
 """Rows whose outcome is not known, each with its place among the rows given."""
-
-
-class _Late(Exception):
-    """The service does not know a table or column yet that BigQuery has."""
-
-
-class _StreamEnded(Exception):
-    """The stream takes no more rows; whether it has the last ones is not known."""
-
-
-class _BatchRefused(Exception):
-    """The service refused the request without naming a row."""
 
 
 class TableWriter:
@@ -185,7 +160,7 @@ class TableWriter:
         while pending:
             try:
                 pending = self._append_once(pending, refused, backoff)
-            except _BatchRefused as error:
+            except BatchRefused as error:
                 if not checked:
                     # The service may mean the table: then no row is at fault, and the job ends.
                     self._lag()
@@ -203,12 +178,12 @@ class TableWriter:
         while True:
             try:
                 bad = self._exchange([row for _, row in pending], repeated=tries > 0)
-            except _StreamEnded as error:
+            except StreamEnded as error:
                 missing = self._settle(pending, str(error))
                 if missing:
                     backoff.pause(error)
                 return missing
-            except _Late as error:
+            except Late as error:
                 self._disconnect()
                 self._lag()
                 backoff.pause(error)
@@ -249,22 +224,20 @@ class TableWriter:
         request = AppendRowsRequest(write_stream=self._stream, offset=self._offset, proto_rows=data)
         try:
             response = self._connection.exchange(request, _DEADLINE)
-        except _REFUSALS as error:
+        except REFUSALS as error:
             self._disconnect()
-            raise _told_apart(_storage_code(error.details), error) from error
+            raise of_call(error) from error
         # Rows first: where one is named, none of the request is written (AppendRowsResponse).
         if response.row_errors:
             return {error.index: error.message for error in response.row_errors}
         if not response.HasField("error"):
             return {}
-        status = response.error
-        code = _storage_code(status.details)
-        failure = exceptions.from_grpc_status(_STATUS[status.code], status.message)
-        if code == _Code.OFFSET_ALREADY_EXISTS or isinstance(failure, exceptions.AlreadyExists):
-            if repeated:
-                return {}  # the first sending arrived; its answer did not
-            raise _StreamEnded(f"unexpected: {status.message}")
-        raise _told_apart(code, failure)
+        refusal = of_response(response.error)
+        if refusal is not None:
+            raise refusal
+        if repeated:
+            return {}  # the first sending arrived; its answer did not
+        raise StreamEnded(f"unexpected: {response.error.message}")
 
     def _open(self) -> None:
         try:
@@ -275,7 +248,7 @@ class TableWriter:
                 retry=None,
             )
         except exceptions.NotFound as error:
-            raise _Late(f"{_LATE[_Code.TABLE_NOT_FOUND]}: {error.message}") from error
+            raise table_is_late(error) from error
         self._stream, self._offset = stream.name, 0
         self.on_open()
 
@@ -321,26 +294,6 @@ class TableWriter:
 
 def _nothing() -> None:
     """Counts nothing."""
-
-
-def _told_apart(code: int, error: Exception) -> Exception:
-    """What a refusal means, by its StorageError where the service gives one."""
-    if code in _LATE:
-        return _Late(f"{_LATE[code]}: {error}")
-    if code in _STREAM_ENDED or isinstance(error, _ENDED):
-        return _StreamEnded(str(error))
-    if isinstance(error, exceptions.InvalidArgument):
-        return _BatchRefused(str(error))
-    return error
-
-
-def _storage_code(details: Iterable[Any]) -> int:
-    """The StorageError code among a status's details; 0 when there is none."""
-    for detail in details:
-        error = StorageError.pb()()
-        if isinstance(detail, any_pb2.Any) and detail.Unpack(error):
-            return int(error.code)
-    return 0
 
 
 def _problem(table: str, error: exceptions.GoogleAPICallError) -> Problem:

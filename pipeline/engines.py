@@ -25,6 +25,10 @@ from transforms.deduplicate import DropSeen, FirstOfKey
 
 NATIVE, STORAGE_WRITE = "native", "storage_write"
 
+MOST_TABLES_OF_BEAM = 20
+"""Tables of a job whose sink is Beam's: each is a sink of its own, which adds 45 transforms and a
+stream for each of its shards. docs/adr/0004-tables-on-beams-sink.md has the figures."""
+
 Part = Callable[[Settings], beam.PTransform]
 
 
@@ -62,7 +66,11 @@ class Engine:
 
     def write_rows(self, settings: Settings) -> beam.PTransform:
         """WriteRows: the sink that was asked for, or the engine's own."""
-        return self.sinks[settings.sink or next(iter(self.sinks))](settings)
+        return self.sinks[self.sink(settings)](settings)
+
+    def sink(self, settings: Settings) -> str:
+        """The name of the sink that was asked for, or of the engine's own."""
+        return settings.sink or next(iter(self.sinks))
 
 
 # DirectRunner -----------------------------------------------------------------------------------
@@ -274,6 +282,16 @@ def objections(settings: Settings) -> list[Problem]:
                 f"--runner {settings.runner}",
                 "this job is not proven on it",
                 f"choose {' or '.join(ENGINES)}",
+            )
+        )
+    elif engine.sink(settings) == STORAGE_WRITE and len(settings.tables) > MOST_TABLES_OF_BEAM:
+        problems.append(
+            Problem(
+                "--schema",
+                f"{len(settings.tables)} tables, and the {STORAGE_WRITE} sink takes "
+                f"{MOST_TABLES_OF_BEAM}: each is a sink of its own in the graph",
+                f"let collections share a table; the {NATIVE} sink ({DIRECT.runner}) has no "
+                "such maximum",
             )
         )
     known = {sink for each in ENGINES.values() for sink in each.sinks}

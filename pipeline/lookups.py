@@ -18,10 +18,14 @@ _DEADLINE = 60.0
 _WARM_DAYS = 40
 """Events older than this are not looked for when the cache is warmed: Pub/Sub keeps a message 31
 days at the most, and Eventarc tries for one."""
+_INGEST_TIME = "ingest_time"
 
 
 class Lookups:
-    """Questions about one table.
+    """Questions about one table that has `event_id`s.
+
+    Each names the table's partitioning column, `table.partition`: `created_at` in the structured
+    layout, `timestamp` in the changelog layout, the event's own time in both.
 
     Args:
         client: A `bigquery.Client`.
@@ -56,9 +60,10 @@ class Lookups:
         """Which of these rows the table holds, by `event_id`, asking only their partitions."""
         query = (
             f"SELECT event_id FROM `{self._full}` "  # noqa: S608 - names are checked when read
-            "WHERE event_id IN UNNEST(@ids) AND created_at BETWEEN @first AND @last"
+            "WHERE event_id IN UNNEST(@ids) "
+            f"AND {self._table.partition} BETWEEN @first AND @last"
         )
-        times = [row.created_at for row in rows]
+        times = [row.partition for row in rows]
         parameters = [
             bigquery.ArrayQueryParameter("ids", "STRING", [row.event_id for row in rows]),
             _timestamp("first", min(times)),
@@ -67,7 +72,13 @@ class Lookups:
         return {event_id for (event_id,) in self._ask(query, parameters)}
 
     def recent(self, since: int, until: int, limit: int) -> list[tuple[int, str]]:
-        """What was ingested within a time: the newest `limit` rows, the oldest of them first.
+        """What may have been ingested within a time: the newest `limit` rows, the oldest first.
+
+        A table with an `ingest_time` is asked by it, among events of at most 40 days before. One
+        without (the changelog layout has the columns of another system) cannot tell when a row
+        came: there all events since 40 days before are recent, the newest `limit` by the event's
+        own time. So a job that starts knows every row that the one before can have left without
+        an acknowledgement, at the price of more ids: 40 days of the table, two million at most.
 
         Args:
             since: Microseconds since the epoch.
@@ -75,19 +86,21 @@ class Lookups:
             limit: How many at the most.
 
         Returns:
-            Pairs of `ingest_time` in microseconds and `event_id`.
+            Pairs of `ingest_time`, else the event's own time, in microseconds and `event_id`.
         """
+        partition = self._table.partition
+        day = _timestamp("day", since - _WARM_DAYS * DAY)
+        if any(column.name == _INGEST_TIME for column in self._table.columns):
+            order = _INGEST_TIME
+            where = f"{order} >= @since AND {order} < @until AND {partition} >= @day"
+            parameters = [_timestamp("since", since), _timestamp("until", until), day]
+        else:
+            # Without `until`: an event's time is its sender's, and may lie ahead of ours.
+            order, where, parameters = partition, f"{partition} >= @day", [day]
         query = (
-            "SELECT UNIX_MICROS(ingest_time), event_id "  # noqa: S608 - names are checked when read
-            f"FROM `{self._full}` "
-            "WHERE ingest_time >= @since AND ingest_time < @until AND created_at >= @day "
-            f"ORDER BY ingest_time DESC LIMIT {limit}"
+            f"SELECT UNIX_MICROS({order}), event_id "  # noqa: S608 - names are checked when read
+            f"FROM `{self._full}` WHERE {where} ORDER BY {order} DESC LIMIT {limit}"
         )
-        parameters = [
-            _timestamp("since", since),
-            _timestamp("until", until),
-            _timestamp("day", since - _WARM_DAYS * DAY),
-        ]
         return [(micros, event_id) for micros, event_id in self._ask(query, parameters)][::-1]
 
     def _ask(self, query: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
@@ -102,7 +115,9 @@ class Lookups:
         return ride_out("BigQuery", ask)
 
     def _problem(self, what: str) -> Problem:
-        return Problem(f"table {self._full}", what, "create it from its file, then start again")
+        return Problem(
+            f"table {self._full}", what, "python -m schemas apply creates it; then start again"
+        )
 
 
 def _timestamp(name: str, micros: int) -> bigquery.ScalarQueryParameter:

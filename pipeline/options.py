@@ -4,16 +4,14 @@ Everything that this page does not know is Beam's (`--region`, `--temp_location`
 """
 
 import argparse
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipeline.beam_flags import beam_problems
 from schemas.problem import Problem, ProblemsFound
 from schemas.routing import DEFAULT_TABLE, UNMATCHED
 from schemas.table import Table
@@ -244,7 +242,7 @@ def parse(
         if wrong := option.check(given[option.name]):
             problems.append(Problem(f"--{option.name}", wrong))
             del given[option.name]
-    problems += _beams_own(beam_args)
+    problems += beam_problems(beam_args, [f"--{option.name}" for option in OPTIONS])
     project = known.project or default_project()
     if not project:
         problems.append(
@@ -276,65 +274,6 @@ def parse(
     if problems:
         raise ProblemsFound(problems)
     return settings
-
-
-def _beams_own(beam_args: Sequence[str]) -> list[Problem]:
-    """What may not reach Beam: positional leftovers, and flags that would lose or double data."""
-    problems = []
-    names = {arg.partition("=")[0] for arg in beam_args if arg.startswith("--")}
-    if "--input_topic" in names:
-        names.remove("--input_topic")
-        problems.append(
-            Problem(
-                "--input_topic",
-                "the job reads a subscription: a topic read misses what came before",
-                "give --input_subscription",
-            )
-        )
-    if "--no_pipeline_type_check" in names:
-        problems.append(
-            Problem("--no_pipeline_type_check", "breaks Beam's typed rows", "leave it out")
-        )
-    beams = _beam_flags()
-    for name in sorted(names - beams.keys()):
-        close = difflib.get_close_matches(name, [*beams, *(f"--{o.name}" for o in OPTIONS)], 1)
-        remedy = f"did you mean {close[0]}?" if close else "--help lists the job's own"
-        problems.append(Problem(name, "is neither the job's flag nor Beam's", remedy))
-    problems += [
-        Problem(word, "is no flag, nor the value of one", "flags begin with --")
-        for word in _stray(beam_args)
-    ]
-    return problems
-
-
-def _stray(beam_args: Sequence[str]) -> list[str]:
-    """The words that no flag before them takes as a value."""
-    stray = []
-    takes_value = False
-    for arg in beam_args:
-        if arg.startswith("--"):
-            takes_value = "=" not in arg and _beam_flags().get(arg, True)
-        elif not takes_value:
-            stray.append(arg)
-        else:
-            takes_value = False
-    return stray
-
-
-@cache
-def _beam_flags() -> dict[str, bool]:
-    """Every flag of Beam's own, and whether it takes a value.
-
-    One that Beam does not know it would only log and drop.
-    """
-    beams = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
-    for options in PipelineOptions.__subclasses__():
-        options._add_argparse_args(beams)  # noqa: SLF001 - the hook that Beam documents
-    return {
-        flag: action.nargs != 0
-        for action in beams._actions  # noqa: SLF001
-        for flag in action.option_strings
-    }
 
 
 def _tables(files: Sequence[str], problems: list[Problem]) -> tuple[Table, ...]:

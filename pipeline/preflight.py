@@ -128,7 +128,7 @@ def _tables(settings: Settings, problems: list[Problem], deadline: float) -> Non
             lambda full=full: client.get_table(full, timeout=_CALL_DEADLINE, retry=None),  # type: ignore[misc]
             problems,
             deadline,
-            "create it from its table file",
+            "create it: python -m schemas apply",
         )
         if found is None:
             continue
@@ -137,7 +137,9 @@ def _tables(settings: Settings, problems: list[Problem], deadline: float) -> Non
         if missing:
             names = ", ".join(column.name for column in missing)
             problems.append(
-                Problem(f"table {full}", f"lacks columns: {names}", "apply its table file")
+                Problem(
+                    f"table {full}", f"lacks columns: {names}", "add them: python -m schemas apply"
+                )
             )
 
 

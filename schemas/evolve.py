@@ -21,7 +21,7 @@ https://cloud.google.com/bigquery/docs/managing-table-schemas
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -86,7 +86,7 @@ def table_differences(table: Table, dataset: str, live: Any) -> list[Difference]
     if live.table_type != "TABLE":
         return [_other_kind(where, live.table_type)]
     return [
-        *_columns(table, where, live),
+        *_columns(table, where, live.schema),
         *_description(where, live.description, table.description),
         *_partitioning(table, where, live),
         *_clustering(table, where, live),
@@ -160,8 +160,31 @@ def column_json(column: Column) -> dict[str, Any]:
     return found | ({"description": column.description} if column.description else {})
 
 
-def _columns(table: Table, where: str, live: Any) -> Iterator[Difference]:
-    fields = {field.name.lower(): field for field in live.schema}
+def column_conflicts(table: Table, where: str, schema: Sequence[Any]) -> list[Difference]:
+    """The live columns for which rows of the job would be refused, or not fit.
+
+    Args:
+        table: As its file declares it.
+        where: What the live table is called in what is said.
+        schema: The live table's.
+    """
+    live = {field.name.lower(): field for field in schema}
+    relaxed = {
+        column.name
+        for column in table.columns
+        if column.name.lower() in live and _relaxed(table, column, live[column.name.lower()])
+    }
+    found = []
+    for each in _columns(table, where, schema):
+        if each.action == Action.REFUSE:
+            found.append(each)
+        elif each.where.rpartition(" ")[2] in relaxed and each.action == Action.CHANGE:
+            found.append(replace(each, remedy="`python -m schemas apply` makes it NULLABLE"))
+    return found
+
+
+def _columns(table: Table, where: str, schema: Sequence[Any]) -> Iterator[Difference]:
+    fields = {field.name.lower(): field for field in schema}
     for column in table.columns:
         here = f"{where}, column {column.name}"
         field = fields.pop(column.name.lower(), None)

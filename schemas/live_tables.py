@@ -4,7 +4,7 @@ Written for the service, and right on the stand-in too. Every request has a dead
 once: a call that ended without an answer is made again by running the command again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,11 @@ from schemas.table import Table
 from schemas.views import TableFunction, View, view_functions, views
 
 DEADLINE = 30.0
-"""Seconds for each request."""
+"""Seconds for each request, unless told otherwise."""
+
+
+Once = Mapping[str, Any]
+"""How each request is made: with a deadline, and not again by Google's client itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,11 @@ class Step:
 
 
 def steps(
-    client: Any, dataset: str, tables: Sequence[Table], location: str = ""
+    client: Any,
+    dataset: str,
+    tables: Sequence[Table],
+    location: str = "",
+    deadline: float = DEADLINE,
 ) -> tuple[Step, ...]:
     """Compares, and says what `apply` would do, in its order: dataset, tables, views, functions.
 
@@ -46,17 +54,19 @@ def steps(
         dataset: `project.dataset`.
         tables: Declared ones.
         location: Where a missing dataset is created; '' for BigQuery's own choice.
+        deadline: Seconds for each request.
 
     Raises:
         GoogleAPICallError: BigQuery refused a question.
     """
-    found = [_dataset_step(client, dataset, location)]
-    found += [_table_step(client, dataset, table) for table in tables]
+    once: Once = {"timeout": deadline, "retry": None}
+    found = [_dataset_step(client, dataset, location, once)]
+    found += [_table_step(client, dataset, table, once) for table in tables]
     for table in tables:
         for name, view in views(table, dataset).items():
-            found.append(_view_step(client, f"{dataset}.{name}", view))
+            found.append(_view_step(client, f"{dataset}.{name}", view, once))
         for name, function in view_functions(table, dataset).items():
-            found.append(_function_step(client, f"{dataset}.{name}", function))
+            found.append(_function_step(client, f"{dataset}.{name}", function, once))
     return tuple(step for step in found if step.differences)
 
 
@@ -65,7 +75,7 @@ def differences(found: Sequence[Step]) -> list[Difference]:
     return [difference for step in found for difference in step.differences]
 
 
-def apply(found: Sequence[Step]) -> Iterator[Difference]:
+def take(found: Sequence[Step]) -> Iterator[Difference]:
     """Takes the steps; yields what each has settled, or kept, once it is done.
 
     Raises:
@@ -80,32 +90,32 @@ def apply(found: Sequence[Step]) -> Iterator[Difference]:
         yield from step.differences
 
 
-def _dataset_step(client: Any, dataset: str, location: str) -> Step:
+def _dataset_step(client: Any, dataset: str, location: str, once: Once) -> Step:
     from google.cloud import bigquery  # noqa: PLC0415 - loads the client
 
     def create() -> None:
         made = bigquery.Dataset(dataset)
         if location:
             made.location = location
-        client.create_dataset(made, timeout=DEADLINE, retry=None)
+        client.create_dataset(made, **once)
 
-    live = _ask(lambda: client.get_dataset(dataset, timeout=DEADLINE, retry=None))
+    live = _ask(lambda: client.get_dataset(dataset, **once))
     what = "is not there"
     missing = [] if live else [Difference(Action.CREATE, f"dataset {dataset}", what)]
     return Step(tuple(missing), create)
 
 
-def _table_step(client: Any, dataset: str, table: Table) -> Step:
+def _table_step(client: Any, dataset: str, table: Table, once: Once) -> Step:
     from google.cloud import bigquery  # noqa: PLC0415 - loads the client
 
     from schemas.apply import bigquery_table  # noqa: PLC0415 - likewise
 
-    live = _get(client, f"{dataset}.{table.name}")
+    live = _get(client, f"{dataset}.{table.name}", once)
     found = table_differences(table, dataset, live)
 
     def create_or_change() -> None:
         if live is None:
-            client.create_table(bigquery_table(table, dataset), timeout=DEADLINE, retry=None)
+            client.create_table(bigquery_table(table, dataset), **once)
         elif any(each.action != Action.KEEP for each in found):
             live.schema = [
                 bigquery.SchemaField.from_api_repr(each)
@@ -115,30 +125,30 @@ def _table_step(client: Any, dataset: str, table: Table) -> Step:
             live.clustering_fields = list(table.clustering) or None
             # With the ETag that was read: another's change in between is refused, not undone.
             changed = ["schema", "description", "clustering_fields"]
-            client.update_table(live, changed, timeout=DEADLINE, retry=None)
+            client.update_table(live, changed, **once)
 
     return Step(tuple(found), create_or_change)
 
 
-def _view_step(client: Any, name: str, view: View) -> Step:
+def _view_step(client: Any, name: str, view: View, once: Once) -> Step:
     from google.cloud import bigquery  # noqa: PLC0415 - loads the client
 
-    live = _get(client, name)
+    live = _get(client, name, once)
 
     def create_or_change() -> None:
         made = bigquery.Table(name) if live is None else live
         made.view_query = view.query
         made.description = view.description or made.description
         if live is None:
-            client.create_table(made, timeout=DEADLINE, retry=None)
+            client.create_table(made, **once)
         else:
             changed = ["view_query", "description"]
-            client.update_table(made, changed, timeout=DEADLINE, retry=None)
+            client.update_table(made, changed, **once)
 
     return Step(tuple(view_differences(name, view, live)), create_or_change)
 
 
-def _function_step(client: Any, name: str, function: TableFunction) -> Step:
+def _function_step(client: Any, name: str, function: TableFunction, once: Once) -> Step:
     from schemas.apply import (  # noqa: PLC0415 - loads the client
         FUNCTION_FIELDS,
         bigquery_function,
@@ -146,20 +156,20 @@ def _function_step(client: Any, name: str, function: TableFunction) -> Step:
     )
 
     made = bigquery_function(name, function)
-    live = _ask(lambda: client.get_routine(name, timeout=DEADLINE, retry=None))
+    live = _ask(lambda: client.get_routine(name, **once))
 
     def create_or_change() -> None:
         if live is None:
-            client.create_routine(made, timeout=DEADLINE, retry=None)
+            client.create_routine(made, **once)
         else:
-            client.update_routine(made, FUNCTION_FIELDS, timeout=DEADLINE, retry=None)
+            client.update_routine(made, FUNCTION_FIELDS, **once)
 
     same = live is not None and same_function(live, made)
     return Step(tuple(function_differences(name, made, live, same=same)), create_or_change)
 
 
-def _get(client: Any, name: str) -> Any:
-    return _ask(lambda: client.get_table(name, timeout=DEADLINE, retry=None))
+def _get(client: Any, name: str, once: Once) -> Any:
+    return _ask(lambda: client.get_table(name, **once))
 
 
 def _ask(question: Callable[[], Any]) -> Any:

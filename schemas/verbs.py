@@ -91,7 +91,7 @@ def apply(arguments: argparse.Namespace) -> int:
             if refused:
                 sys.stderr.write("refused: nothing was changed\n")
             return REFUSED if refused else FOUND if _counts(found) else FINE
-        for each in live_tables.apply(steps):
+        for each in live_tables.take(steps):
             done.append(each)
             if arguments.format == "text":
                 _line(str(each))

@@ -4,12 +4,16 @@ import base64
 import json
 import re
 import signal
+import uuid
+from pathlib import Path
 
 import pytest
 
 from local import load
 from schemas import live
+from schemas.apply import apply
 from schemas.failure import ATTEMPT, ERROR, REASON, STAGE
+from schemas.firestore import DocumentEventData
 from schemas.message import (
     CE_ID,
     CE_SOURCE,
@@ -22,6 +26,7 @@ from schemas.message import (
     Message,
 )
 from schemas.recorded import from_line
+from schemas.table_file import parse_tables
 from schemas.times import format_micros, now_micros
 
 # The emulator hands a message to a pull that was cancelled, and again ten seconds later.
@@ -61,6 +66,44 @@ def test_everything_is_written_once_and_the_job_ends_when_idle(job):
         subscription=job.subscription, max_messages=10, return_immediately=True, timeout=20
     )
     assert not left.received_messages
+
+
+def test_twenty_tables_at_once(job, tmp_path):
+    """The native sink writes to as many tables as there are; each event goes to its own, once."""
+    dataset = f"twenty_{uuid.uuid4().hex[:12]}"
+    names = [f"table_{n:02}" for n in range(20)]
+    given = [
+        (str(tmp_path / name), f"table: {name}\ncollections: [{name}]\n" + default)
+        for name, default in zip(names, ["default: true\n", *[""] * 19], strict=True)
+    ]
+    for path, text in given:
+        Path(path).write_text(text)
+    client = live.bigquery_client(job.project)
+    apply(client, dataset, parse_tables(given), 20)
+    published = {
+        name: [in_collection(name, n, job.subscription) for n in range(5)] for name in names
+    }
+    for n in range(5):  # in turn, so that every bundle has rows of every table
+        job.publish(*(messages[n] for messages in published.values()))
+    flags = [flag for path, _ in given for flag in ("--schema", path)]
+    assert job.run("--output_dataset", dataset, *flags) == 0
+    query = " UNION ALL ".join(
+        f"SELECT '{name}' AS name, event_id FROM {dataset}.{name}" for name in names
+    )
+    result = client.query(query, timeout=20, retry=None, job_retry=None)
+    rows = [tuple(row) for row in result.result(timeout=20, retry=None, job_retry=None)]
+    assert sorted(rows) == sorted(
+        (name, message.event_id) for name, messages in published.items() for message in messages
+    )
+
+
+def in_collection(name, number, run):
+    """A change of a document of that collection."""
+    message = load.change(number, f"{run}-{name}")
+    event = DocumentEventData.FromString(message.data)
+    for side in (event.value, event.old_value):
+        side.name = side.name.replace("/issues/", f"/{name}/")
+    return Message(event.SerializeToString(deterministic=True), message.attributes)
 
 
 def topic(job):

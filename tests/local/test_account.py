@@ -5,13 +5,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from local.account import Account, Arrived, Ledger, difference, unmet
-from local.sample import Expected
+from local.account import Account, Ledger, difference, unmet
+from local.expected import Expected
+from local.rows import Arrived
 from schemas.message import Message
+from schemas.table_file import parse_table, shipped
 
 
-def row(event_id, issue_id="", path="", operation=""):
-    return Arrived(event_id, issue_id, path, operation)
+def row(event_id, issue_id="", path="", operation="", table="issues_stream"):
+    return Arrived(event_id, issue_id, path, operation, table)
 
 
 def letter(event_id, stage="decode", error="NoData", attempt="1"):
@@ -34,7 +36,36 @@ def test_published_is_in_the_table_or_in_the_dead_letters():
     """Where every event is in one of the two, once, the account balances."""
     balanced = account("abc", [row("a"), row("b")], [letter("c")])
     assert balanced.balanced()
-    assert str(balanced) == "3 events published = 2 in the tables + 1 dead letters"
+    assert str(balanced) == "3 events published = 2 in issues_stream + 1 dead letter"
+
+
+def test_each_table_is_counted_by_itself():
+    """Every table that was read is named with its events, one without any too."""
+    rows = [row("a"), row("b", table="teams"), row("b", table="teams"), row("c", table="teams")]
+    read = Account(frozenset("abc"), tuple(rows), (), ("issues_stream", "comments", "teams"))
+    assert read.by_table == {
+        "issues_stream": {"a"}, "comments": frozenset(), "teams": {"b", "c"},
+    }  # fmt: skip
+    assert str(read) == (
+        "3 events published = 1 in issues_stream + 0 in comments + 2 in teams + 0 dead letters; "
+        "1 doubled: b"
+    )
+
+
+def test_an_event_in_two_tables_is_doubled():
+    """A table of its own is one: the same event in another one as well was taken for two."""
+    assert account("a", [row("a"), row("a", table="teams")]).doubled == {"a"}
+
+
+def test_an_event_in_another_table_is_not_the_expected_one():
+    """All is there, once, and yet one event is not where it belongs, and so not as expected."""
+    wanted = Expected("row", "made", table="teams", document_path="teams/a", operation="CREATE")
+    astray = row("1", "FS-1", "teams/a", "CREATE", table="issues_stream")
+    found = difference([wanted], account("1", [astray]))
+    assert (found.unmet, found.rows) == ((wanted,), (astray,))
+    assert (
+        difference([wanted], account("1", [row("1", "", "teams/a", "CREATE", "teams")])).unmet == ()
+    )
 
 
 def test_a_lost_and_a_doubled_event_do_not_cancel_out():
@@ -117,11 +148,23 @@ class Tables:
 
     def __init__(self, *states):
         self.states = list(states)
+        self.queries = []
 
-    def query(self, *_, **__):
+    def query(self, query, **_):
+        self.queries.append(query)
         rows = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        return SimpleNamespace(
-            result=lambda **_: [dict(zip("abcd", (each, "", "", ""), strict=True)) for each in rows]
+        return SimpleNamespace(result=lambda **_: Result(rows))
+
+
+class Result(list):
+    """Rows as BigQuery's client gives them: table, then what tells which event it is."""
+
+    total_rows = None
+
+    def __init__(self, ids):
+        names = ("name", *(f"value_{number}" for number in range(4)))
+        super().__init__(
+            dict(zip(names, ("issues_stream", each, None, "", ""), strict=True)) for each in ids
         )
 
 
@@ -150,6 +193,27 @@ class Topic:
         pass
 
 
+FLAT = parse_table("table: older\nlayout: flat\n", "flat.yaml")
+
+
+def test_all_tables_are_read_at_once_but_those_without_ids():
+    """One query, so that no table is seen earlier than another; a flat one has nothing to tell."""
+    teams = parse_table("table: teams\ncollections: [teams]\n", "teams.yaml")
+    client = Tables([])
+    Ledger(
+        subscriber=Topic(),
+        client=client,
+        dataset="issues_ds",
+        tables=[*shipped(), teams, FLAT],
+        published="published",
+        letters="letters",
+    )
+    (query,) = client.queries
+    issues, others = query.split(" UNION ALL ")
+    assert issues.endswith(" FROM `demo-project.issues_ds.issues_stream`")
+    assert others == issues.replace("issues_stream", "teams")
+
+
 @pytest.fixture
 def ledger():
     """Makes a ledger of one event and the rows as they are at each look, the first before it."""
@@ -159,7 +223,7 @@ def ledger():
             subscriber=Topic(),
             client=Tables([], *states),
             dataset="issues_ds",
-            tables=[SimpleNamespace(name="issues_stream", layout="structured")],
+            tables=[*shipped(), FLAT],
             published="published",
             letters="letters",
         )

@@ -10,10 +10,19 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import firestore
 from google.cloud.firestore_v1.vector import Vector
 
-from local.account import Arrived
-from local.compare import as_json, differing, same
+from local.compare import as_json, differing, faults, same
 from local.documents import every_type
-from local.sample import Expected
+from local.expected import Expected
+from local.rows import Arrived, Found
+from schemas.message import Message
+from schemas.raw import to_raw
+from schemas.table_file import parse_table, shipped
+
+(ISSUES,) = shipped()
+
+
+def found(arrived, new, old, **values):
+    return Found(arrived, ISSUES, {"payload": new, "old_payload": old, **values})
 
 
 @pytest.mark.parametrize(
@@ -91,8 +100,8 @@ def test_only_a_row_of_the_same_event_counts():
     )
     right = Arrived("1", "FS-1", "issues/a", "CREATE")
     other = Arrived("2", "FS-2", "issues/b", "CREATE")
-    assert differing([expected], [(right, {"n": -0.0}, None)]) == []
-    wrong = [(right, {"n": 0.0}, None), (other, {"n": -0.0}, None)]
+    assert differing([expected], [found(right, {"n": -0.0}, None)]) == []
+    wrong = [found(right, {"n": 0.0}, None), found(other, {"n": -0.0}, None)]
     assert differing([expected], wrong) == [expected]
     letter = Expected("dead letter", "bad", event_id="a")
     assert differing([letter], []) == []
@@ -104,9 +113,55 @@ def test_what_was_there_before_is_compared_too():
     changed = Expected("row", "changed", event_id="2", fields={"n": 2}, old_fields={"n": 1})
     assert gone.compared
     deleted, updated = Arrived("1", "", "", "DELETE"), Arrived("2", "", "", "UPDATE")
-    right = [(deleted, None, {"n": 1}), (updated, {"n": 2}, {"n": 1})]
+    right = [found(deleted, None, {"n": 1}), found(updated, {"n": 2}, {"n": 1})]
     assert differing([gone, changed], right) == []
     for wrong in ((None, None), (None, {"n": True}), ({"n": 1}, {"n": 1})):
-        assert differing([gone], [(deleted, *wrong)]) == [gone]
+        assert differing([gone], [found(deleted, *wrong)]) == [gone]
     for wrong in (({"n": 2}, None), ({"n": 1}, {"n": 1}), (None, {"n": 1})):
-        assert differing([changed], [(updated, *wrong)]) == [changed]
+        assert differing([changed], [found(updated, *wrong)]) == [changed]
+
+
+def test_the_columns_of_path_parameters_have_the_ids_of_the_path():
+    """Another id, or none, is told with the row that has it."""
+    expected = Expected(
+        "row", "said", document_path="issues/a/comments/1", parameters={"issue": "a"}
+    )
+    row = Arrived("1", "FS-1", "issues/a/comments/1", "CREATE", "comments")
+    assert faults([expected], [found(row, {}, None, issue="a")]) == []
+    for wrong in ("b", None):
+        (fault,) = faults([expected], [found(row, {}, None, issue=wrong)])
+        assert fault.startswith(f"issue is {wrong!r}, not 'a': CREATE issues/a/comments/1 ")
+
+
+def test_a_dropped_field_may_show_in_no_column():
+    """By its name or by its value, in a column of any type; what is kept may show."""
+    row = Arrived("1", "FS-1", "projects/a", "UPDATE")
+    dropped = Expected("row", "changed", document_path="projects/a", fields={"name": "A"})
+    kept = Expected(
+        "row", "changed", document_path="projects/a", fields={"contact": {"confidential_phone": 1}}
+    )
+    for values in (
+        {"changed_fields": ["name", "contact.confidential_phone"]},
+        {"payload": {"name": "A", "more": ["confidential: do not tell"]}},
+        {"old_payload": {"confidential": None}},
+        {"raw": b"\x0a\x10confidential"},
+    ):
+        row_of = Found(row, ISSUES, {"payload": {"name": "A"}, "old_payload": None, **values})
+        (fault,) = faults([dropped], [row_of])
+        assert fault.startswith(f"{next(iter(values))} shows a dropped field: UPDATE projects/a ")
+        assert faults([kept], [row_of]) == []
+    clean = found(row, {"name": "A"}, None, changed_fields=["name"])
+    assert faults([dropped], [clean]) == []
+
+
+def test_a_raw_column_has_the_events_own_message():
+    """Another event's, none, or bytes that are no message are told."""
+    table = parse_table("table: teams\ncollections: [teams]\nraw: true\n", "teams.yaml")
+    message = Message(b"data", {"event_id": "1"})
+    row = Arrived("1", "FS-1", "teams/a", "CREATE", "teams")
+    assert faults([], [Found(row, table, {"raw": to_raw(message)})]) == []
+    other = to_raw(Message(b"data", {"event_id": "2"}))
+    for wrong in (None, b"", b"\xff", other):
+        assert faults([], [Found(row, table, {"raw": wrong})]) == [
+            f"raw is not the event's message: {row}"
+        ]

@@ -35,7 +35,7 @@ def test_help_tells_every_flag_and_the_ready_line():
         timeout=60,
         check=True,
     ).stdout
-    for word in ("--once", "--no-sample", "--keep", "ready {...}", "build/local/env"):
+    for word in ("--once", "--no-sample", "--keep", "--schema", "ready {...}", "build/local/env"):
         assert word in shown
 
 
@@ -102,3 +102,15 @@ def test_check_names_what_is_missing(folder, tmp_path, monkeypatch, capsys):
     assert "java: is not on PATH" in told
     assert "apt-get install" in told
     assert "gcloud: is not on PATH" in told
+
+
+def test_table_files_are_read_before_anything_starts(folder, tmp_path, capsys):
+    """What is wrong in a file, or can't be accounted for, is told at once; nothing is started."""
+    wrong, flat = tmp_path / "wrong.yaml", tmp_path / "flat.yaml"
+    wrong.write_text("table: mine\ncolour: red\n")
+    flat.write_text("table: older\nlayout: flat\n")
+    assert command.main(["run", "--schema", str(wrong), "--schema", str(flat)]) == 1
+    assert f"{wrong}:2: $.colour: not a key of a table file" in capsys.readouterr().err
+    assert command.main(["run", "--schema", str(flat)]) == 1
+    assert "table older: its layout flat has no event_id" in capsys.readouterr().err
+    assert {file.name for file in folder.iterdir()} == {"wrong.yaml", "flat.yaml"}

@@ -12,10 +12,14 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import firestore
 from google.cloud.firestore_v1 import _helpers as encoder
 
+from local.destinations import destination
 from local.documents import STEPS, every_type
 from local.poison import poison
 from local.ports import HOST
 from local.sample import cloudevents
+from local.table_documents import CONFIDENTIAL
+from local.table_documents import STEPS as TABLE_STEPS
+from local.table_files import FILES, read_tables
 from publisher import intake
 from schemas.event import Undecodable, decode_message
 from schemas.firestore import DocumentEventData
@@ -142,3 +146,58 @@ def test_the_recording_names_no_machine():
         for value in (*message.attributes.values(), message.data.decode("latin-1")):
             assert "127.0.0.1" not in value
             assert "localhost" not in value
+
+
+def test_the_samples_tables_are_three_collections_and_a_subcollection():
+    """One of them keeps messages, one drops fields; a subcollection's ids are columns."""
+    tables = {table.name: table for table in read_tables(FILES)}
+    assert {name: table.collections for name, table in tables.items()} == {
+        "issues_stream": ("issues",),
+        "comments": ("issues/{issue}/comments/{comment}",),
+        "projects": ("projects",),
+        "teams": ("teams",),
+    }
+    assert [name for name, table in tables.items() if table.raw] == ["teams"]
+    assert {name: table.dropped for name, table in tables.items() if table.dropped} == {
+        "projects": (("confidential",), ("contact", "confidential_phone"))
+    }
+
+
+def test_documents_of_the_sample_go_to_every_table():
+    """Each path with its table, by name; what no table names goes to the default one.
+
+    Among them: a subcollection's documents of the same id under different parents, and a
+    collection of the same id elsewhere.
+    """
+    tables = read_tables(FILES)
+    paths = dict.fromkeys(step.path for step in (*STEPS, *TABLE_STEPS))
+    found = {path: destination(path, tables) for path in paths}
+    places = {path: (table.name, ids) for path, (table, ids) in found.items()}
+    elsewhere = {path: place for path, place in places.items() if place != ("issues_stream", {})}
+    assert elsewhere == {
+        "issues/other/comments/1": ("comments", {"issue": "other", "comment": "1"}),
+        "issues/full/comments/1": ("comments", {"issue": "full", "comment": "1"}),
+        "issues/ü 'quoted'/comments/2 (50%25)": (
+            "comments",
+            {"issue": "ü 'quoted'", "comment": "2 (50%25)"},
+        ),
+        "projects/apollo": ("projects", {}),
+        "projects/gemini": ("projects", {}),
+        "projects/mercury": ("projects", {}),
+        "teams/blue": ("teams", {}),
+        "teams/green": ("teams", {}),
+    }
+    unmatched = {path for path in paths if not path.startswith("issues/")} - elsewhere.keys()
+    assert unmatched == {"teams/red/members/ada", "projects/gemini/comments/1", "invoices/2030-1"}
+
+
+def test_only_what_is_dropped_is_confidential():
+    """The word stands in fields of projects that are dropped, and nowhere else in the sample.
+
+    It is what the rows are searched for, so it must not be there for another reason.
+    """
+    client = firestore.Client("demo-project", credentials=AnonymousCredentials())
+    written = [(step.path, step.fields(client)) for step in (*STEPS, *TABLE_STEPS) if step.fields]
+    said = {path for path, fields in written if CONFIDENTIAL in str(fields)}
+    assert said == {"projects/apollo", "projects/gemini", "projects/mercury"}
+    assert not any(CONFIDENTIAL in path for path, _ in written)

@@ -5,8 +5,12 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from local.show import letters_table, rows_table
+from local import show
+from local.show import latest_of, letters_table, query_of
 from schemas.message import Message
+from schemas.table_file import parse_table, shipped
+
+(ISSUES,) = shipped()
 
 ROW = {
     "event_id": "0123456789",
@@ -19,6 +23,10 @@ ROW = {
     "labels": ["a", "b"],
     "payload": {"title": "A title"},
 }
+
+
+def rows_table(rows, table=ISSUES):
+    return show.rows_table(table, rows, query_of(table))
 
 
 def printed(table, width=200):
@@ -86,3 +94,52 @@ def test_a_dead_letter_shows_its_whole_reason():
     for shown in ("01234567", "decode", "InvalidJson", "issues.manual.created", r"\xff\x00data"):
         assert shown in text
     assert all(f"word{number}" in text for number in range(40))
+
+
+def test_a_table_of_ones_own_shows_its_first_columns():
+    """Ids of the path, then what the file declares, five in all; times, lists, numbers as text."""
+    table = parse_table(
+        """
+table: notes
+collections: ["people/{person}/notes/{note}"]
+columns: [{path: tags, mode: REPEATED}, {path: at, type: TIMESTAMP}, {path: n, type: INT64},
+  {path: sixth}]
+raw: true
+""",
+        "notes.yaml",
+    )
+    row = {
+        "created_at": datetime(2026, 1, 31, 12, 0, 1, tzinfo=UTC),
+        "event_id": "0123456789",
+        "operation": "DELETE",
+        "document_path": "people/ada/notes/1",
+        "person": "ada",
+        "note": "1",
+        "tags": ["a", "b"],
+        "at": datetime(2030, 1, 2, 3, 4, tzinfo=UTC),
+        "n": 0,
+        "sixth": "not shown",
+        "raw": b"12345",
+        "payload": None,
+        "old_payload": {"n": 0},
+    }
+    text = printed(rows_table([row], table))
+    assert "sixth" not in text
+    (line,) = (line for line in text.splitlines() if "DELETE" in line)
+    assert [cell.strip() for cell in line.strip("│").split("│")] == [
+        "01-31 12:00:01", "01234567", "DELETE", "people/ada/notes/1", "ada", "1", "a, b",
+        "2030-01-02 03:04", "0", "5 bytes", '{"n": 0}',
+    ]  # fmt: skip
+
+
+def test_a_flat_table_shows_what_it_has():
+    """It has no ids and no operation: time, issue and payload, ordered by the one time it has."""
+    table = parse_table("table: older\nlayout: flat\n", "older.yaml")
+    row = {"created_at": "2026-01-31T12:00:01Z", "issue_id": "INC-1", "payload": '{"issue": "x"}'}
+    (line,) = (line for line in printed(rows_table([row], table)).splitlines() if "INC-1" in line)
+    assert [cell.strip() for cell in line.strip("│").split("│")] == [
+        "2026-01-31T12:00:01Z", "INC-1", '{"issue": "x"}',
+    ]  # fmt: skip
+    assert query_of(table) == "SELECT * FROM issues_ds.older ORDER BY created_at DESC"
+    assert latest_of(table) == "SELECT * FROM issues_ds.older ORDER BY created_at DESC LIMIT 100"
+    assert "ORDER BY ingest_time DESC" in latest_of(ISSUES)

@@ -12,7 +12,7 @@ from requests.exceptions import ConnectionError as RequestsConnectionError
 
 from local import identity, load, state
 from local.account import Ledger, unmet
-from local.compare import differing
+from local.compare import differing, faults
 from local.layout import Options
 from local.ports import listens, split, wait_until
 from local.processes import ROOT, NotReadyError
@@ -33,7 +33,6 @@ from local.stack import Stack
 from local.web import call
 from schemas import live
 from schemas.recorded import from_line
-from schemas.table_file import shipped
 
 pytestmark = pytest.mark.emulators
 
@@ -43,9 +42,32 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("stack")
 
 
+# A user's own tables: the default one is not the shipped one, and drops what the sample writes.
+OWN = """
+table: everything
+default: true
+columns:
+  - {path: title, policy: drop}
+  - {path: details.browser, policy: drop}
+  - path: issue
+---
+table: remarks
+collections: ["projects/{project}/comments/{remark}"]
+raw: true
+---
+table: members_raw_changelog
+layout: changelog
+collections: ["teams/{team}/members/{member}", invoices]
+columns:
+  - {path: seat, policy: drop}
+"""
+
+
 @pytest.fixture(scope="module")
-def stack(folder):
-    options = Options(folder=folder, usual_ports=False, pubsub_proxy=True)
+def stack(folder, tmp_path_factory):
+    own = tmp_path_factory.mktemp("schemas") / "own.yaml"
+    own.write_text(OWN)
+    options = Options(folder=folder, usual_ports=False, pubsub_proxy=True, schemas=(own,))
     with Stack(options) as stack:
         yield stack
 
@@ -56,7 +78,7 @@ def ledger(stack):
         subscriber=live.subscriber_client(),
         client=live.bigquery_client(stack.addresses.project),
         dataset=DATASET,
-        tables=shipped(),
+        tables=stack.tables,
         published=ACCOUNT_SUBSCRIPTION,
         letters=LETTERS_SUBSCRIPTION,
     )
@@ -81,14 +103,36 @@ def row_of(ledger, issue_id, seconds):
 
 
 def test_every_event_of_the_sample_arrives_as_it_was_written(stack, ledger, tmp_path):
-    """Each is a row or the expected dead letter, once; documents read back equal."""
-    expected = feed(stack.addresses.project, stack.addresses.publisher_address)
+    """Each is a row or the expected dead letter, once; documents read back equal.
+
+    So it is with a user's own tables: what their files say decides where, and without what.
+    """
+    assert [table.name for table in stack.tables] == [
+        "everything",
+        "remarks",
+        "members_raw_changelog",
+    ]
+    expected = feed(stack.addresses.project, stack.addresses.publisher_address, stack.tables)
     assert len([each for each in expected if each.compared]) > 40
     account = ledger.settle(60, lambda account: not unmet(expected, account))
     assert account.balanced(), str(account)
     assert list(map(str, unmet(expected, account))) == []
     assert len(account.published) == len(expected)
-    assert list(map(str, differing(expected, ledger.payloads()))) == []
+    rows = ledger.whole()
+    assert list(map(str, differing(expected, rows))) == []
+    assert faults(expected, rows) == []
+    places = [(row.table.name, row.arrived.document_path) for row in rows]
+    assert [place for place in sorted(places) if place[0] != "everything"] == [
+        ("members_raw_changelog", "invoices/2030-1"),
+        ("members_raw_changelog", "teams/red/members/ada"),
+        ("members_raw_changelog", "teams/red/members/ada"),
+        ("remarks", "projects/gemini/comments/1"),
+    ]
+    assert not any("title" in (row.new or {}) for row in rows if row.table.name == "everything")
+    ada = [row for row in rows if row.arrived.document_path == "teams/red/members/ada"]
+    assert [(row.new, row.parameter("team")) for row in ada] == [
+        ({"name": "Ada", "team": "teams/red"}, "red")
+    ] * 2
 
     # People's own subscription has them all, the repeated one three times.
     file = tmp_path / "recorded.jsonl"

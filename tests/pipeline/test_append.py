@@ -16,6 +16,7 @@ from schemas.failure import Failure
 from schemas.message import Message
 from schemas.problem import Problem, ProblemsFound
 from schemas.row import Row
+from schemas.table import Column, Table, Type
 from schemas.table_file import parse_tables
 from tests.pipeline.fakes import StorageWrite
 
@@ -26,6 +27,12 @@ TABLES = parse_tables(
         ("b", "table: b\nlayout: structured\ncollections: [bs]"),
         ("f", "table: f\nlayout: flat\ncollections: [fs]"),
     ]
+)
+CHANGELOG = Table(
+    "c",
+    "changelog",
+    (Column("timestamp", Type.TIMESTAMP), Column("event_id", Type.STRING)),
+    partition="timestamp",
 )
 STRUCTURED = [column.name for column in TABLES[0].columns]
 NOW = 1_795_514_400_000_000
@@ -68,14 +75,14 @@ def writers(monkeypatch):
     return made
 
 
-def run(rows):
+def run(rows, tables=TABLES):
     """Runs the step on rows in one bundle; returns its failures and its counters."""
     failures = given("failures")
     failures.clear()
     given("rows")[:] = rows
     pipeline = beam.Pipeline(runner=FnApiRunner())
     out = pipeline | beam.Create(["rows"], reshuffle=False) | beam.FlatMap(given)
-    out = out | AppendRows(TABLES, DATASET)
+    out = out | AppendRows(tables, DATASET)
     out["failed"] | beam.Map(partial(keep, "failures"))
     result = pipeline.run()
     result.wait_until_finish()
@@ -98,7 +105,7 @@ def test_one_request_a_bundle(writers):
     """A bundle's rows go out in one request, encoded, known by id and partition, in order."""
     failures, counters = run([row("a", "1"), row("a", "2")])
     [request] = writers[DATASET, "a"].requests
-    assert [(each.event_id, each.created_at) for each in request] == [("1", NOW), ("2", NOW)]
+    assert [(each.event_id, each.partition) for each in request] == [("1", NOW), ("2", NOW)]
     assert Encoder(TABLES[0]).decode(request[0].data)["event_id"] == "1"
     assert failures == []
     assert counters["write", "rows"] == 2
@@ -129,7 +136,17 @@ def test_several_tables(writers):
     }
     assert sent == {"a": [["1", "4"]], "b": [["2"]], "f": [[""]]}
     [[flat]] = writers[DATASET, "f"].requests
-    assert flat.created_at == 0
+    assert flat.partition == 0
+
+
+def test_the_partition_is_the_table_s(writers):
+    """A row is known by its table's partitioning column, whatever that is called."""
+    values = {"timestamp": NOW + 7, "event_id": "5"}
+    run([Row("c", values, Message(b"")), row("a", "1")], [*TABLES, CHANGELOG])
+    [[encoded]] = writers[DATASET, "c"].requests
+    assert (encoded.event_id, encoded.partition) == ("5", NOW + 7)
+    [[encoded]] = writers[DATASET, "a"].requests
+    assert (encoded.event_id, encoded.partition) == ("1", NOW)
 
 
 def test_refused_rows_come_out(writers):

@@ -16,7 +16,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.utils import proto_utils
 from apache_beam.utils.subprocess_server import JavaJarServer
 
-from pipeline.engines import DATAFLOW, DIRECT
+from pipeline.engines import DATAFLOW, DIRECT, MOST_TABLES_OF_BEAM
 from pipeline.launch import built
 from pipeline.options import parse
 from tests.pipeline.test_build import NAMES
@@ -71,6 +71,17 @@ def java():
 @pytest.fixture(scope="module")
 def live_graph(java):
     return graph(DATAFLOW)
+
+
+@pytest.fixture(scope="module")
+def graph_of_two(java, tmp_path_factory):
+    """Two tables as the shipped one is declared."""
+    folder = tmp_path_factory.mktemp("tables")
+    text = (ROOT / "schemas" / "issues.yaml").read_text()
+    second = re.sub(r"(?m)^(default|view_prefix): .*\n", "", text)
+    second = second.replace("table: issues_stream", "table: more").replace("[issues]", "[more]")
+    (folder / "more.yaml").write_text(second)
+    return graph(DATAFLOW, f"--schema={folder / 'more.yaml'}")
 
 
 def by_name(proto):
@@ -170,19 +181,29 @@ def test_every_do_fn_unpickles_on_a_worker(live_graph, tmp_path):
 
 
 @pytest.mark.emulators
-def test_several_tables_are_several_sinks(java, tmp_path):
+def test_several_tables_are_several_sinks(graph_of_two):
     """Each table has an exactly-once sink and a failed output of its own."""
-    files = []
-    for name, more in (("a", "default: true"), ("b", "collections: [bs]")):
-        (tmp_path / name).write_text(f"table: {name}\n{more}\n")
-        files.append(f"--schema={tmp_path / name}")
-    names = by_name(graph(DATAFLOW, *files))
-    for table in "ab":
+    names = by_name(graph_of_two)
+    for table in ("issues_stream", "more"):
         assert any(
             name.startswith(f"WriteRows/Write {table}/") and name.endswith("finalize writes")
             for name in names
         )
         assert f"WriteRows/Failed {table}" in names
+
+
+@pytest.mark.emulators
+def test_what_one_more_table_costs(live_graph, graph_of_two):
+    """The figures of docs/adr/0004, from which the most tables of Beam's sink are chosen."""
+    one, two = by_name(live_graph), by_name(graph_of_two)
+    more = [each for name, each in two.items() if name not in one]
+    steps = [each for each in more if each.spec.urn and not each.subtransforms]
+    assert len(more) == 45  # one of them the Flatten of the failed rows, once for all tables
+    assert len(steps) == 20
+    size = graph_of_two.ByteSize() - live_graph.ByteSize()
+    assert 120_000 < size < 150_000
+    # https://cloud.google.com/dataflow/docs/request-quotas: a job's graph of at most 10 MB.
+    assert MOST_TABLES_OF_BEAM * size < 10_000_000 / 3
 
 
 @pytest.mark.emulators

@@ -1,6 +1,7 @@
 """Engines are the one place that knows runners."""
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import apache_beam as beam
@@ -18,6 +19,7 @@ from pipeline.options import parse
 from pipeline.read import ReadSubscription
 from pipeline.recorded import ReadRecorded
 from schemas.message import DEDUP_ID, Message
+from schemas.table_file import parse_tables, shipped
 
 PACKAGE = Path(engines.__file__).parent
 RUNNERS = ("DirectRunner", "DataflowRunner", "PrismRunner", "Prism", "FnApiRunner", "FlinkRunner")
@@ -104,6 +106,36 @@ def test_sinks():
     default = DIRECT.write_rows(settings())
     asked = DIRECT.write_rows(settings("--sink=storage_write", "--input_files=f"))
     assert (type(default).__name__, type(asked).__name__) == ("AppendRows", "WriteWithBeam")
+
+
+def of_tables(count, *argv):
+    """The objections to a job of so many tables, one of them the shipped default."""
+    tables = parse_tables(
+        [(f"{n}", f"table: t{n}\ncollections: [c{n}]") for n in range(count - 1)], shipped()
+    )
+    assert len(tables) == count
+    return engines.objections(replace(settings(*argv), tables=tables))
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--runner=DataflowRunner", "--region=r", "--temp_location=gs://b/t"],
+        ["--sink=storage_write", "--input_files=f"],
+    ],
+)
+def test_beam_s_sink_takes_twenty_tables(argv):
+    """Each is a sink of its own in the graph: one more is refused before anything starts."""
+    assert of_tables(20, *argv) == []
+    [problem] = of_tables(21, *argv)
+    assert problem.where == "--schema"
+    assert problem.what.startswith("21 tables, and the storage_write sink takes 20")
+    assert "native" in problem.remedy
+
+
+def test_the_native_sink_takes_any_number_of_tables():
+    """Its tables are not steps of the graph."""
+    assert of_tables(200) == of_tables(200, "--sink=native") == []
 
 
 def test_reads():

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from pipeline import options
+from pipeline.beam_flags import beam_flags
 from pipeline.engines import DATAFLOW, DIRECT, ENGINES, objections
 from pipeline.options import DESCRIPTION, OPTIONS, parse, parser
 from schemas.problem import ProblemsFound
@@ -291,7 +291,7 @@ def test_help_says_first_what_it_does():
 def test_options_do_not_shadow_beams():
     """Of Beam's own flags the job takes over four, and hands them on where Beam needs them."""
     ours = {f"--{option.name}" for option in OPTIONS}
-    assert ours & options._beam_flags().keys() == {"--runner", "--project", "--job_name"}
+    assert ours & beam_flags().keys() == {"--runner", "--project", "--job_name"}
     flags = DATAFLOW.beam_flags(parsed(*DATAFLOW_FLAGS, "--job_name=j"))
     assert {"--job_name=j", PROJECT} <= set(flags)
 

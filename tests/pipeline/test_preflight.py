@@ -15,6 +15,7 @@ from schemas.apply import bigquery_schema
 
 TOPIC = "projects/demo-project/topics/issues"
 DEAD = "projects/demo-project/topics/issues-dead-letter"
+TABLE = "demo-project.issues_ds.issues_stream"
 SUBSCRIPTION = "projects/demo-project/subscriptions/issues-pipeline-sub"
 AWAY = exceptions.ServiceUnavailable("connection refused")
 
@@ -93,7 +94,7 @@ def test_everything_is_missing(cloud, settings):
             "before the publisher starts: a topic without a subscription discards what comes)"
         ),
         f"--dead_letter_topic {DEAD}: is not there (create it, with a subscription)",
-        "table demo-project.issues_ds.issues_stream: is not there (create it from its table file)",
+        f"table {TABLE}: is not there (create it: python -m schemas apply)",
     ]
 
 
@@ -140,10 +141,10 @@ def test_columns_that_are_missing_or_different(cloud, settings):
     assert told(settings) == [
         (
             "table issues_stream, column title: is INT64 NULLABLE in BigQuery and STRING NULLABLE "
-            "in its file (BigQuery cannot change it in place: give the column a new `name` in the "
-            "file)"
+            "in its file (BigQuery keeps a column's type: give it another `name` in the file, and "
+            "it is added)"
         ),
-        f"table {name}: lacks columns: votes, auth_id (apply its table file)",
+        f"table {name}: lacks columns: votes, auth_id (add them: python -m schemas apply)",
     ]
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pipeline.storage_write import beam_row_type, to_beam_row, to_failure
 from schemas.event import RestoredRow, decode_message
-from schemas.failure import DATA, DATA_ROW, dead_letter
-from schemas.message import DEDUP_ID, EVENT_ID, Message
+from schemas.failure import DATA, DATA_ROW, Failure, dead_letter
+from schemas.message import DEDUP_ID, EVENT_ID, MANUAL_TYPE, Message
 from schemas.row import Row, Shaper
 from schemas.table import Type
 from schemas.table_file import parse_table, shipped
@@ -130,6 +130,47 @@ def test_a_refused_row_comes_back_through_its_dead_letter(values, event_id):
     event = decode_message(replayed)
     assert event == RestoredRow(replayed)
     assert Shaper([EVERY]).shape(event, now=NOW) == Row("every", values, replayed)
+
+
+RAW = parse_table("table: kept\ndefault: true\nraw: true", "kept.yaml")
+
+
+@pytest.mark.parametrize("data", [b'{"issue": "\xc3\xbc", "n":  1.0}', b'\n{"a": "\\u00fc"}\n'])
+def test_a_refused_row_of_a_raw_table_is_its_own_message(data):
+    """With `raw`, the dead letter has the original bytes and attributes, not the row as JSON."""
+    attributes = {
+        "ce-type": MANUAL_TYPE,
+        "ce-id": "1",
+        "ce-source": "//test",
+        "ce-time": "2026-11-24T10:00:00Z",
+        "some": "Ü ✓",
+    }
+    message = Message(data, attributes, message_id="77", publish_time=NOW + 123_456)
+    row = Shaper([RAW]).shape(decode_message(message), now=NOW)
+    failure = to_failure(failed(row.values, RAW, "field x is bad"), RAW)
+    assert failure == Failure(message, "write", "RowRefused", "field x is bad")
+    letter = dead_letter(failure, time=0, job="j")
+    assert letter.data == data
+    assert attributes.items() <= letter.attributes.items()
+    assert DATA not in letter.attributes
+    assert letter.attributes[EVENT_ID] == message.event_id
+    assert letter.attributes[DEDUP_ID] == f"{message.event_id}:1"
+    # Published again it is shaped anew, from the letter: the same row but for what only the first
+    # message had.
+    again = Shaper([RAW]).shape(decode_message(Message(data, letter.attributes)), now=NOW)
+    assert {**again.values, "raw": None, "publish_time": None} == {
+        **row.values,
+        "raw": None,
+        "publish_time": None,
+    }
+
+
+def test_a_refused_row_of_a_raw_table_without_its_message():
+    """A row that a letter brought back by hand may lack `raw`: then the letter is the row."""
+    values = blank(RAW) | {"event_id": "e", "created_at": NOW}
+    failure = to_failure(failed(values, RAW), RAW)
+    assert failure.message.attributes[DATA] == DATA_ROW
+    assert Shaper([RAW]).shape(RestoredRow(failure.message), NOW).values == values
 
 
 def test_a_refused_row_without_an_id_is_kept():

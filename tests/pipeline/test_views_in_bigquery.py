@@ -344,9 +344,9 @@ def test_a_new_column_is_in_views_and_functions(views):
     more = parse_table("{table: t, columns: [{path: size, type: INT64}]}", "").declared
     views.table = replace(table, columns=(*table.columns, *more))
     assert views.apply() == [
-        f"added to table {PROJECT}.{DATASET}.{table.name}: size",
-        f"changed view {name}_latest",
-        f"changed view {name}_changes",
+        f"add table {PROJECT}.{DATASET}.{table.name}, column size",
+        f"change view {name}_latest",
+        f"change view {name}_changes",
     ]
     assert views.apply() == []
     row = {"event_id": "e", "issue_key": "k", "created_at": START, "operation": "CREATE", "size": 3}

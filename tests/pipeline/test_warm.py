@@ -5,14 +5,16 @@ import requests
 from google.api_core import exceptions
 
 from pipeline import resident, warm
+from pipeline.append_stream import Encoded
 from pipeline.leases import LEASE_SECONDS
 from pipeline.lookups import Lookups
 from pipeline.outages import StoppedWaiting
 from pipeline.warm import MOST_IDS, WrittenIds, seen_ids, written_ids
 from schemas import live
-from schemas.apply import apply
+from schemas.apply import apply, bigquery_table
 from schemas.problem import ProblemsFound
 from schemas.shaping import DAY
+from schemas.table import Column, Table, Type
 from schemas.table_file import parse_tables, shipped
 from schemas.times import format_micros, now_micros
 from tests.pipeline.fakes import Clock
@@ -183,6 +185,61 @@ def test_the_day_that_bounds_the_partitions(client, lookups):
     _, parameters = client.queries[-1]
     assert parameters["since"] == format_micros(since)
     assert parameters["day"] == format_micros(since - 40 * DAY)
+
+
+CHANGELOG = Table(
+    "issues_raw_changelog",
+    "changelog",
+    (Column("timestamp", Type.TIMESTAMP), Column("event_id", Type.STRING)),
+    partition="timestamp",
+)
+
+
+@pytest.fixture
+def changelog(client, request):
+    """A table without ingest_time: events ahead of the clock, of now, of 39 and of 41 days ago."""
+    dataset = request.node.name
+    client._client.create_dataset(dataset, timeout=DEADLINE, retry=None)
+    made = bigquery_table(CHANGELOG, f"{PROJECT}.{dataset}")
+    client._client.create_table(made, timeout=DEADLINE, retry=None)
+    now = now_micros()
+    ages = {"ahead": -DAY, "now": 0, "39 days": 39 * DAY, "41 days": 41 * DAY}
+    values = ", ".join(
+        f"(TIMESTAMP '{format_micros(now - age)}', '{name}')" for name, age in ages.items()
+    )
+    insert = f"INSERT INTO {dataset}.{CHANGELOG.name} (timestamp, event_id) VALUES {values}"
+    job = client._client.query(insert, timeout=DEADLINE, retry=None, job_retry=None)
+    job.result(timeout=DEADLINE, retry=None, job_retry=None)
+    return Lookups(client, f"{PROJECT}.{dataset}", CHANGELOG)
+
+
+def test_recent_ids_of_a_table_without_ingest_time(changelog, client):
+    """All events since 40 days before are recent, the newest by their own time if there are more.
+
+    Also one that its sender dates ahead of our clock.
+    """
+    now = now_micros()
+
+    def recent(limit):
+        pairs = changelog.recent(now - 60_000_000, now, limit)
+        assert pairs == sorted(pairs)
+        return [event_id for _, event_id in pairs]
+
+    assert recent(10) == ["39 days", "now", "ahead"]
+    assert recent(2) == ["now", "ahead"]
+    text, parameters = client.queries[0]
+    assert "WHERE timestamp >= @day ORDER BY timestamp DESC" in text
+    assert parameters == {"day": format_micros(now - 60_000_000 - 40 * DAY)}
+
+
+def test_written_asks_a_table_by_its_own_partitions(changelog, client):
+    """Rows are looked up by `event_id` within their times in the table's partitioning column."""
+    now = now_micros()
+    rows = [Encoded(b"", "39 days", now - 39 * DAY - 9_000_000), Encoded(b"", "now", now)]
+    assert changelog.written([*rows, Encoded(b"", "new", now)]) == {"39 days", "now"}
+    assert changelog.written([rows[1], Encoded(b"", "39 days", now - DAY)]) == {"now"}
+    text, _ = client.queries[0]
+    assert text.endswith("event_id IN UNNEST(@ids) AND timestamp BETWEEN @first AND @last")
 
 
 def test_a_table_that_is_as_declared(lookups):

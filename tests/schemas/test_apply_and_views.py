@@ -73,24 +73,33 @@ def test_columns_that_a_live_table_lacks_are_found():
     assert missing_columns(TABLE, more) == ([], [])
 
 
+_OURS = "and INT64 NULLABLE in its file"
+_ANOTHER_NAME = (
+    "(BigQuery keeps a column's type: give it another `name` in the file, and it is added)"
+)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("STRING", "NULLABLE"), "is STRING NULLABLE in BigQuery and INT64 NULLABLE in its file"),
-        (("INTEGER", "REPEATED"), "is INT64 REPEATED in BigQuery and INT64 NULLABLE in its file"),
-        (("INTEGER", "REQUIRED"), "is INT64 REQUIRED in BigQuery and INT64 NULLABLE in its file"),
+        (("STRING", "NULLABLE"), f"is STRING NULLABLE in BigQuery {_OURS} {_ANOTHER_NAME}"),
+        (("INTEGER", "REPEATED"), f"is INT64 REPEATED in BigQuery {_OURS} {_ANOTHER_NAME}"),
+        (
+            ("INTEGER", "REQUIRED"),
+            f"is INT64 REQUIRED in BigQuery {_OURS} (`python -m schemas apply` makes it NULLABLE)",
+        ),
     ],
 )
 def test_a_column_of_another_type_or_mode_is_a_problem(change, said):
-    """Nothing is changed in type or mode: the reader is told what to do."""
+    """Its rows would be refused, or not fit: the reader is told what to do."""
     missing, problems = missing_columns(TABLE, live(a=change))
     assert missing == []
-    assert [str(problem) for problem in problems] == [
-        (
-            f"table t, column a: {said} (BigQuery cannot change it in place: give the column a new "
-            "`name` in the file)"
-        )
-    ]
+    assert [str(problem) for problem in problems] == [f"table t, column a: {said}"]
+
+
+def test_a_required_column_that_is_always_filled_is_none():
+    """As the Firebase extension has some of its own; no row of the job is without a value."""
+    assert missing_columns(TABLE, live(event_id=("STRING", "REQUIRED"))) == ([], [])
 
 
 def test_a_required_column_of_their_own_is_a_problem():
@@ -98,8 +107,8 @@ def test_a_required_column_of_their_own_is_a_problem():
     more = [*live(), bigquery.SchemaField("theirs", "STRING", mode="REQUIRED")]
     _, (problem,) = missing_columns(TABLE, more)
     assert str(problem) == (
-        "table t, column theirs: is REQUIRED in BigQuery and not in its file "
-        "(ALTER TABLE t ALTER COLUMN theirs DROP NOT NULL)"
+        "table t, column theirs: is STRING REQUIRED in BigQuery and not in its file: every row "
+        "would be refused (ALTER TABLE `t` ALTER COLUMN theirs DROP NOT NULL)"
     )
 
 
@@ -114,8 +123,12 @@ class BigQuery:
     def __init__(self):
         self.made = {}
 
+    def get_dataset(self, name, **options):
+        return bigquery.Dataset.from_api_repr(self._get(name, options))
+
     def create_dataset(self, dataset, **options):
-        self._create(dataset, dataset, options)
+        name = f"{dataset.project}.{dataset.dataset_id}"
+        self._create(name, dataset.to_api_repr(), options)
 
     def get_table(self, name, **options):
         return bigquery.Table.from_api_repr(self._get(str(name), options))
@@ -159,14 +172,14 @@ def applied(service, *tables):
 
 
 ALL = [
-    "created dataset p.d",
-    "created table p.d.t",
-    "created view p.d.v_latest",
-    "created view p.d.v_changes",
-    "created view p.d.v_daily",
-    "created function p.d.v_latest_between",
-    "created function p.d.v_changes_between",
-    "created function p.d.v_daily_between",
+    "create dataset p.d",
+    "create table p.d.t",
+    "create view p.d.v_latest",
+    "create view p.d.v_changes",
+    "create view p.d.v_daily",
+    "create function p.d.v_latest_between",
+    "create function p.d.v_changes_between",
+    "create function p.d.v_daily_between",
 ]
 
 
@@ -207,11 +220,11 @@ def test_views_and_functions_of_yesterday_are_brought_up_to_date():
     service.made["p.d.v_changes_between()"]["arguments"][0]["name"] = "since"
     service.made["p.d.v_daily_between()"]["description"] = "old"
     assert applied(service, TABLE) == [
-        "changed view p.d.v_latest",
-        "changed view p.d.v_daily",
-        "changed function p.d.v_latest_between",
-        "changed function p.d.v_changes_between",
-        "changed function p.d.v_daily_between",
+        "change view p.d.v_latest",
+        "change view p.d.v_daily",
+        "change function p.d.v_latest_between",
+        "change function p.d.v_changes_between",
+        "change function p.d.v_daily_between",
     ]
     assert service.made == wanted
     assert applied(service, TABLE) == []
@@ -224,44 +237,29 @@ def test_a_new_column_changes_the_views_that_have_all():
     more = parse_table("{table: t, columns: [{path: size, type: INT64}]}", "").declared
     wider = replace(TABLE, columns=(*TABLE.columns, *more))
     assert applied(service, wider) == [
-        "added to table p.d.t: size",
-        "changed view p.d.v_latest",
-        "changed view p.d.v_changes",
+        "add table p.d.t, column size",
+        "change view p.d.v_latest",
+        "change view p.d.v_changes",
     ]
     assert service.made["p.d.t"]["schema"]["fields"][-1]["name"] == "size"
     assert applied(service, wider) == []
 
 
-def test_a_taken_name_is_a_problem_and_the_rest_is_made():
-    """A table where a view is declared, a scalar function where a table function is."""
+def test_what_is_refused_is_a_problem_and_nothing_is_done():
+    """A column of another type; a table where a view is declared, a function of another kind."""
     service = BigQuery()
+    applied(service, parse_table("{table: t, columns: [{path: a, type: BOOL}]}", ""))
     service.create_table(bigquery.Table("p.d.v_daily"), timeout=7.0, retry=None)
     scalar = bigquery.Routine("p.d.v_daily_between", type_="SCALAR_FUNCTION", body="1")
     service.create_routine(scalar, timeout=7.0, retry=None)
-    with pytest.raises(ProblemsFound) as found:
-        applied(service, TABLE)
-    remedy = "(give the file another `view_prefix`, or remove what is there)"
-    assert str(found.value).splitlines() == [
-        f"{where}: the name is taken by a {kind} in BigQuery {remedy}"
-        for where, kind in (
-            ("view p.d.v_daily", "TABLE"),
-            ("function p.d.v_daily_between", "SCALAR_FUNCTION"),
-        )
-    ]
-    assert {"p.d.v_latest", "p.d.v_changes_between()"} < {*service.made}
-
-
-def test_a_table_that_is_otherwise_stays_and_so_do_its_views():
-    """Views of another column's type could not be made; the other tables are seen to."""
-    service = BigQuery()
-    applied(service, TABLE)
     before = copy.deepcopy(service.made)
-    other = parse_table(
-        "{table: t, view_prefix: v, columns: [{path: a, type: BOOL}, {path: new}]}", ""
-    )
-    plain = parse_table("{table: plain}", "")
     with pytest.raises(ProblemsFound) as found:
-        applied(service, other, plain)
-    assert [problem.where for problem in found.value.problems] == ["table t, column a"]
-    assert service.made.pop("p.d.plain")
+        applied(service, TABLE, parse_table("{table: plain}", ""))
+    taken = "the name is taken by a"
+    remedy = "(give it another name in the file, or remove what is there)"
+    assert str(found.value).splitlines() == [
+        f"table p.d.t, column a: is BOOL NULLABLE in BigQuery {_OURS} {_ANOTHER_NAME}",
+        f"view p.d.v_daily: {taken} TABLE in BigQuery {remedy}",
+        f"function p.d.v_daily_between: {taken} SCALAR_FUNCTION in BigQuery {remedy}",
+    ]
     assert service.made == before

@@ -16,7 +16,7 @@ from schemas.evolve import (
     view_differences,
 )
 from schemas.layouts import LAYOUTS
-from schemas.live_tables import Step, apply
+from schemas.live_tables import Step, take
 from schemas.table_file import parse_table
 from schemas.views import TableFunction, View
 
@@ -199,9 +199,9 @@ def test_nothing_is_done_where_one_thing_is_refused():
         Step((refused,), lambda: done.append("second")),
     )
     with pytest.raises(ValueError, match="refused"):
-        list(apply(steps))
+        list(take(steps))
     assert done == []
-    assert list(apply(steps[:1])) == [fine]
+    assert list(take(steps[:1])) == [fine]
     assert done == ["first"]
 
 
@@ -212,7 +212,7 @@ def test_a_step_that_fails_leaves_the_ones_before_it_told():
     def fail():
         raise RuntimeError
 
-    steps = apply((Step((fine,), lambda: None), Step((fine,), fail)))
+    steps = take((Step((fine,), lambda: None), Step((fine,), fail)))
     assert next(steps) == fine
     with pytest.raises(RuntimeError):
         next(steps)

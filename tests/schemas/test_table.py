@@ -257,7 +257,9 @@ def test_each_fault_is_named_with_its_path(text, expected):
 def test_an_unknown_layout_is_refused():
     """With the names of those that there are."""
     (problem,) = refusals("{table: t, layout: wide}")
-    assert problem.startswith("t.yaml:1: $.layout: 'wide' is no layout (known: structured, changelog, flat")
+    assert problem.startswith(
+        "t.yaml:1: $.layout: 'wide' is no layout (known: structured, changelog, flat"
+    )
 
 
 def test_faults_have_their_own_lines():
