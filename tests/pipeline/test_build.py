@@ -19,6 +19,7 @@ from pipeline.launch import run_stretch
 from pipeline.metrics import RunTotals
 from pipeline.options import parse
 from pipeline.warm import seen_ids
+from schemas import firestore
 from schemas.failure import Failure
 from schemas.recorded import from_line, to_line
 from transforms.deduplicate import DropSeen
@@ -76,9 +77,9 @@ def deduplicate(settings):
     return beam.ParDo(DropSeen(partial(seen_ids, 3_600.0), partial(seen_ids, 3_601.0)))
 
 
-def run(pattern, refused=()):
+def run(pattern, refused=(), argv=()):
     """Runs the whole graph over recorded messages; returns rows, failures and counters."""
-    settings = parse([f"--input_files={pattern}"], lambda: "demo-project")
+    settings = parse([f"--input_files={pattern}", *argv], lambda: "demo-project")
     engine = replace(
         DIRECT,
         deduplicate=deduplicate,
@@ -147,6 +148,51 @@ def test_each_poison_has_its_error():
 def name_of(message):
     """Which of the recording's messages it is: its `ce-id` without the time, or its data."""
     return message.attributes.get("ce-id", repr(message.data)).partition("-2026")[0]
+
+
+TABLES = {"teams": "teams", "comments": "issues/{issue}/comments"}
+
+
+def table_files(folder, layout="structured"):
+    """The flags of a job with two tables beside the shipped one."""
+    for name, collections in TABLES.items():
+        text = f'{{table: {name}, layout: {layout}, collections: ["{collections}"]}}'
+        (folder / name).write_text(text)
+    return [f"--schema={folder / name}" for name in TABLES]
+
+
+@pytest.mark.parametrize("layout", ["structured", "changelog"])
+def test_collections_go_to_their_tables(tmp_path, layout):
+    """By id and by path pattern; the rest goes into the default table."""
+    rows, failures, _ = run(FIRESTORE, argv=table_files(tmp_path, layout))
+    assert failures == []
+    taken = Counter((row.table, collection_of(row.message)) for row in rows)
+    assert taken == Counter(
+        (of if of in TABLES else "issues_stream", of)
+        for of in map(collection_of, messages(FIRESTORE))
+    )
+    assert {of for _, of in taken} > {"issues", *TABLES}
+
+
+def test_documents_of_no_table_are_dead_letters_where_that_is_asked(tmp_path):
+    """`--unmatched dead_letters`: the default table takes its own collections alone."""
+    argv = [*table_files(tmp_path), "--unmatched=dead_letters"]
+    rows, failures, _ = run(FIRESTORE, argv=argv)
+    of_no_table = [
+        message
+        for message in messages(FIRESTORE)
+        if collection_of(message) not in {"issues", *TABLES}
+    ]
+    assert of_no_table
+    assert [failure.message for failure in failures] == of_no_table
+    assert {(failure.stage, failure.error) for failure in failures} == {("shape", "Unmatched")}
+    assert len(rows) + len(failures) == len(messages(FIRESTORE))
+
+
+def collection_of(message):
+    """The innermost collection of a recorded event's document."""
+    event = firestore.parse_event_data(message.data, message.attribute("content-type"))
+    return (event.value.name or event.old_value.name).split("/")[-2]
 
 
 def test_failures_of_the_sink_reach_the_publish():

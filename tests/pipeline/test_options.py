@@ -254,6 +254,18 @@ def test_several_tables(tmp_path):
     assert [table.name for table in settings.tables] == ["a", "b"]
 
 
+def test_the_shipped_table_is_the_default_one_where_no_file_is(tmp_path):
+    """So that a file for one more collection is all that it takes."""
+    (tmp_path / "a").write_text("{table: a, collections: [x]}")
+    settings = parsed(f"--schema={tmp_path / 'a'}")
+    assert [table.name for table in settings.tables] == ["issues_stream", "a"]
+    assert settings.unmatched == "default_table"
+    assert parsed("--unmatched=dead_letters").unmatched == "dead_letters"
+    with pytest.raises(ProblemsFound) as found:
+        parsed("--unmatched=drop")
+    assert str(found.value) == "--unmatched: 'drop' is none of default_table, dead_letters"
+
+
 def test_flags_are_not_abbreviated():
     """`--sub` is no flag: an abbreviation would change its meaning when a flag is added."""
     with pytest.raises(ProblemsFound, match="--input_sub: is neither the job's flag nor Beam's"):
