@@ -3,8 +3,8 @@
 In an update most fields are equal on both sides, and so are their JSON: the new side's is taken for
 the old one, the very object, and only the others are read. For upb, `==` is as exact as the bytes:
 it tells -0.0 from 0.0, takes a NaN for itself and minds no map's order. Of the benchmark's event,
-an update of one in 21 fields, reading both sides takes 127 us, comparing them field by field 108,
-and all at once 82.
+an update of one in 21 fields, reading both sides takes 127 us, comparing them field by field 111,
+and all at once 95.
 """
 
 from collections.abc import Iterable, Mapping
@@ -103,18 +103,23 @@ def old_side_by_field(
     Raises:
         InvalidValue: As `fields_to_json`.
     """
-    equal: dict[str, Json] = {}
+    found: dict[str, Json] = {}
+    unequal: dict[str, Any] = {}
     differing: list[str] = []
     for name, json in new_json.items():
-        if old.get(name) == new[name]:
-            equal[name] = json
+        before = old.get(name)
+        if before == new[name]:
+            found[name] = json
         else:
             differing.append(name)
-    if len(equal) == len(old):
-        return equal, differing
-    unequal = {name: old[name] for name in old if name not in equal}
-    differing += [name for name in unequal if name not in new_json]
-    return _merged(equal, fields_to_json(unequal)), differing
+            if before is not None:
+                found[name] = None  # holds the place
+                unequal[name] = before
+    if len(found) < len(old):
+        gone = {name: old[name] for name in old if name not in found}
+        differing += gone
+        unequal |= gone
+    return _merged(found, fields_to_json(unequal)) if unequal else found, differing
 
 
 def _merged(some: dict[str, Json], others: dict[str, Json]) -> dict[str, Json]:
