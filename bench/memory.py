@@ -6,8 +6,8 @@
   are REAL_BUNDLES and no more.
 - `in memory`: 100,000 one-event bundles of the same graph on the same engine, with a source and a
   sink that are none (bench/in_memory.py).
-- `million`: the same with 1,000,000 events in bundles of 100, and a duplicate cache whose bound is
-  reached at a twentieth of them: what grows from then on is no cache.
+- `million`: the same with 1,000,000 events in bundles of 100, and a duplicate cache that is full
+  after ten of them: what grows from then on is no cache.
 - `idle`: the job as it is on an empty subscription, which it looks at again and again without
   waiting in between, so that an hour's polls take seconds. It makes those of several hours.
 
@@ -48,7 +48,7 @@ REAL_BUNDLES = 20_000
 BUNDLES = 100_000
 MILLION = 1_000_000
 MILLION_BUNDLE = 100
-MILLION_LIMIT = 50_000
+MILLION_LIMIT = 1_000
 """Ids in the duplicate cache, of which each event brings one."""
 
 POLLS_AN_HOUR = 3_600 // 5

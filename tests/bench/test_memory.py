@@ -90,7 +90,7 @@ def test_the_figures_of_the_million_say_what_was_run():
     assert memory.million_figures(run) == {
         "million: events": 1_000_000,
         "million: events a bundle": 100,
-        "million: ids in the cache at the most": 50_000,
+        "million: ids in the cache at the most": 1_000,
         "million: events/s": 4_000,
         "million: memory after a tenth, MB": 160,
         "million: memory at the end, MB": 161,
