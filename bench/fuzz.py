@@ -1,11 +1,12 @@
 """`make fuzz`: mutated messages through decode and shape, guided by coverage (atheris, libFuzzer).
 
-A message either becomes a row that its table's encoder takes, with JSON in its JSON columns; or it
-is refused by a named exception, and its dead letter, as Pub/Sub would carry it, has the original
-bytes. Anything else ends the run, and the input is kept in build/fuzz.
+A message either becomes a row that its table's encoder takes, with JSON in its JSON columns and in
+the changelog's texts; or it is refused by a named exception, and its dead letter, as Pub/Sub would
+carry it, has the original bytes. Anything else ends the run, and the input is kept in build/fuzz.
 
-Seeds are the recorded messages in tests/data. Mutations are libFuzzer's own on the bytes, and
-this module's on the event: values of other types, odd names, nesting, sides that go, masks.
+Seeds are the recorded messages in tests/data, and those of the changelog's collection. Mutations
+are libFuzzer's own on the bytes, and `bench.mutations` on the event: values of other types, odd
+names, nesting, sides that go, masks.
 
 An input is one byte for the type, one for the content type, one of flags, then the data.
 """
@@ -24,6 +25,7 @@ import atheris
 with atheris.instrument_imports(include=["schemas"], enable_loader_override=False):
     from schemas.encode import Encoder
     from schemas.event import Undecodable, decode_message
+    from schemas.event_data import read_json
     from schemas.failure import DATA, DATA_ROW, Failure, dead_letter
     from schemas.message import CE_ID, CE_SOURCE, CE_TIME, CE_TYPE, CONTENT_TYPE, Message
     from schemas.raw import from_raw, to_raw
@@ -84,7 +86,15 @@ collections: ["issues/{issue}/comments/{comment}"]
 columns: [{path: text, policy: drop}, {path: map.a, policy: drop}]
 """,
     "{table: flat, layout: flat, collections: [reactions]}",
+    """
+table: changelog
+layout: changelog
+collections: [votes, "boards/{board}/votes/{vote}"]
+columns: [{path: text, policy: drop}, {path: map.a, policy: drop}]
+""",
 )
+_JSON_TEXT = {"changelog": ("data", "old_data", "path_params")}
+"""Columns of a layout that are JSON as STRING."""
 
 
 class _Probe:
@@ -97,7 +107,7 @@ class _Probe:
             table.name: [
                 (column.name, column.repeated)
                 for column in table.columns
-                if column.type is Type.JSON
+                if column.type is Type.JSON or column.name in _JSON_TEXT.get(table.layout, ())
             ]
             for table in tables
         }
@@ -172,8 +182,29 @@ def _seeds() -> Iterator[bytes]:
             kind = message.attribute(CE_TYPE)
             index = _TYPES.index(kind) if kind in _TYPES else len(_TYPES) - 1
             yield bytes((index, 0, 0 if kind else _NO_ATTRIBUTES)) + data
+    yield from _changelog_seeds()
     row = {"table": "everything", "values": {"event_id": "1", "created_at": now_micros()}}
     yield bytes((0, 0, _ROW)) + json.dumps(row).encode()
+
+
+def _changelog_seeds() -> Iterator[bytes]:
+    """An update in the changelog's collection, as protobuf, and as JSON after any white space."""
+    name = "projects/p-1/databases/(default)/documents/boards/b/votes/1"
+    fields = {
+        "a": {"stringValue": "x"},
+        "map": {"mapValue": {"fields": {"b": {"nullValue": None}}}},
+    }
+    event = {
+        "value": {"name": name, "fields": fields},
+        "oldValue": {"name": name, "fields": {"b": {"doubleValue": "NaN"}}},
+    }
+    yield bytes((0, 0, 0)) + read_json(event).SerializeToString(deterministic=True)
+    for space in (b"", b" ", b"\t", b"\r\n"):
+        yield (
+            bytes((0, _CONTENT_TYPES.index("application/json"), 0))
+            + space
+            + json.dumps(event).encode()
+        )
 
 
 def _mutate(given: bytes, most: int, seed: int) -> bytes:

@@ -21,6 +21,8 @@ _DOCUMENTS = (
     f"{_ROOT}/issues/1/comments/2",
     f"{_ROOT}/teams/{'x' * 1400}",
     f"{_ROOT}/a/b/reactions/\u2603",
+    f"{_ROOT}/votes/1",
+    f"{_ROOT}/boards/\u2603/votes/1",
     "projects/p-1/databases/other/documents/teams/1",
     "",
     "projects/p-1",
@@ -35,8 +37,10 @@ def mutate_event(data: bytes, chance: random.Random) -> bytes | None:
     Returns:
         The new bytes, the same for the same state of `chance`; None where they are neither.
     """
-    if data[:1] == b"{":
-        return _mutate_json(data, chance)
+    text = data.lstrip(b" \t\r\n")
+    if text[:1] == b"{":
+        made = _mutate_json(text, chance)
+        return None if made is None else data[: len(data) - len(text)] + made
     event = DocumentEventData()
     try:
         event.ParseFromString(data)

@@ -86,16 +86,20 @@ def _said(function: bigquery.Routine) -> tuple[Any, ...]:
     return arguments, function.body.strip(), function.description
 
 
-def missing_columns(table: Table, fields: Sequence[Any]) -> tuple[list[Column], list[Problem]]:
+def missing_columns(
+    table: Table, fields: Sequence[Any], name: str = ""
+) -> tuple[list[Column], list[Problem]]:
     """What a live table's schema lacks, and what in it would have rows refused or lose values.
 
     Args:
         table: As its file declares it.
         fields: The live table's `schema`.
+        name: `project.dataset.table`, so that a remedy can be run as it is written; the table's
+            name alone without it.
     """
     live = {field.name.lower() for field in fields}
     missing = [column for column in table.columns if column.name.lower() not in live]
-    wrong = column_conflicts(table, f"table {table.name}", fields)
+    wrong = column_conflicts(table, f"table {name or table.name}", fields)
     return missing, [Problem(each.where, each.what, each.remedy) for each in wrong]
 
 

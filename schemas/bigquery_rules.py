@@ -32,6 +32,9 @@ MAX_COLUMNS = 10_000
 MAX_COLUMN_DESCRIPTION = 1_024
 MAX_TABLE_DESCRIPTION = 16_384
 MAX_PARTITIONS = 10_000
+# https://cloud.google.com/bigquery/quotas#routine_limits, table functions among them; letters,
+# digits and _ as in TABLE_NAME: https://cloud.google.com/bigquery/docs/reference/rest/v2/routines
+MAX_FUNCTION_NAME = 256
 # https://cloud.google.com/bigquery/docs/clustered-tables#limitations
 MAX_CLUSTERING = 4
 

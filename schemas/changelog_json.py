@@ -23,15 +23,16 @@ extension's own packages.
 
 Keys stand as the extension has them: in the order of the event's bytes, those that JavaScript takes
 for indexes of an array first, by number (ECMAScript, OrdinaryOwnPropertyKeys). An event that came
-as JSON, and one deeper than protobuf's own parser goes, has them in order of names; the extension
-gets neither.
+as JSON, one deeper than protobuf's own parser goes, one of more than a mebibyte that is mostly
+repeats of keys, and one with fields that its type does not know have them in order of names; the
+extension gets none of them.
 """
 
 import base64
 import functools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -51,6 +52,7 @@ _REFERENCE = re.compile(r"projects/[^/]*/databases/[^/]*/documents/(.+)", re.DOT
 _NOT_FINITE = frozenset(("inf", "-inf", "nan"))
 _PROTOBUF_STARTS = (b"\x0a", b"\x12", b"\x1a")  # the tags of the event's three fields
 _ORDERED = "schemas.ordered"
+_LARGE = 2**20  # bytes of a document: https://cloud.google.com/firestore/quotas
 _string = json.encoder.encode_basestring
 
 
@@ -60,10 +62,11 @@ def sides(message: Message) -> tuple[dict[str, Tree], dict[str, Tree]]:
     Args:
         message: Of a document event that `schemas.event` decoded.
     """
-    event = _in_order(message.data)
+    content_type = message.attribute(CONTENT_TYPE)
+    event = _in_order(message.data, content_type)
     if event is None:
-        event = parse_event_data(message.data, message.attribute(CONTENT_TYPE))
-    return _object(event.value.fields), _object(event.old_value.fields)
+        event = parse_event_data(message.data, content_type)
+    return _side(event.value), _side(event.old_value)
 
 
 def body(text: str | bytes) -> dict[str, Tree]:
@@ -125,15 +128,26 @@ def number_text(number: float) -> str:
     return f"{sign}{whole}{decimals}e{point - 1:+d}"
 
 
+def _side(document: Any) -> dict[str, Tree]:
+    """What `schemas.event` takes for a side: one without a name is absent, whatever it holds."""
+    return _object(document.fields) if document.name else {}
+
+
 def _object(fields: Any) -> dict[str, Tree]:
-    """A map's fields, from protobuf's map or from its entries in the order of the bytes."""
+    """A map's fields, from protobuf's map or from its entries in the order of the bytes.
+
+    Of entries of one key only the last counts, at the place of the first; the others are not read,
+    since protobuf's map, by which the event was judged, has not kept them.
+    """
+    found: dict[str, Any]
     if hasattr(fields, "keys"):
-        pairs: Iterable[tuple[str, Any]] = [(name, fields[name]) for name in sorted(fields)]
+        found = {name: fields[name] for name in sorted(fields)}
     else:
-        pairs = [(entry.key, entry.value) for entry in fields]
-    found: dict[str, Tree] = {}
+        found = {entry.key: entry for entry in fields}
+        for name, entry in found.items():
+            found[name] = entry.value
     indexed = False
-    for name, value in pairs:
+    for name, value in found.items():
         found[name] = _tree(value)
         indexed = indexed or name[:1].isdigit()
     return _indexes_first(found) if indexed else found
@@ -179,16 +193,28 @@ _CONVERT: Mapping[str, Any] = {
 }
 
 
-def _in_order(data: bytes) -> Any:
-    """The event with each map as its entries in order; None where only names can order them."""
-    if data[:1] == b"{":
+def _in_order(data: bytes, content_type: str) -> Any:
+    """The event with each map as its entries in order; None where only names can order them.
+
+    A large event most of whose bytes are repeats of keys, which no Firestore sends, comes with its
+    maps as protobuf's: nine megabytes hold 4,500,000 empty entries, each of them a call to read.
+    """
+    if "json" in content_type.lower() or data[:1] == b"{":  # as `parse_event_data` tells it
         return None
     if data[:1] not in _PROTOBUF_STARTS:
         data = base64.b64decode(data)
     try:
-        return _ordered_type().FromString(data)
+        if len(data) > _LARGE:
+            event = DocumentEventData.FromString(data)
+            if event.ByteSize() * 2 < len(data):
+                return event
+        event = _ordered_type().FromString(data)
     except DecodeError:
         return None  # deeper than protobuf's parser goes
+    size = event.ByteSize()
+    event.DiscardUnknownFields()
+    # Protobuf takes no entry into a map in which there is a field that it does not know.
+    return event if event.ByteSize() == size else None
 
 
 @functools.cache

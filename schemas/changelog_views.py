@@ -65,7 +65,7 @@ def _column(column: Column) -> str:
     if column.type is Type.STRING:
         value = f"IFNULL({value}, NULLIF(CAST(item AS STRING), 'null'))"
     # What is no array has no elements; the stand-in for BigQuery would refuse the whole query.
-    array = f"JSON_QUERY(data, {_literal(path)})"
+    array = f"JSON_QUERY(data, {sql_literal(path)})"
     elements = f"JSON_QUERY_ARRAY(IF(STARTS_WITH({array}, '['), {array}, '[]'))"
     return (
         f"ARRAY(SELECT {value} "  # noqa: S608 - names and paths are escaped
@@ -76,18 +76,18 @@ def _column(column: Column) -> str:
 
 def _value(type_: Type, json: str, path: str) -> str:
     """SQL for what a column of a type takes from JSON text at a path; NULL where nothing fits."""
-    scalar = f"JSON_VALUE({json}, {_literal(path)})"
+    scalar = f"JSON_VALUE({json}, {sql_literal(path)})"
     if type_ is Type.STRING:
         return scalar
     if type_ is Type.JSON:
         # 'exact', the default, refuses a whole document for one number that a double rounds.
-        text = f"JSON_QUERY({json}, {_literal(path)})"
+        text = f"JSON_QUERY({json}, {sql_literal(path)})"
         return f"SAFE.PARSE_JSON({text}, wide_number_mode => 'round')"
     if type_ is Type.BYTES:
         return f"SAFE.FROM_BASE64({scalar})"
     if type_ is Type.TIMESTAMP:
         seconds, nanos = (
-            f"SAFE_CAST(JSON_VALUE({json}, {_literal(f'{path}.{name}')}) AS INT64)"
+            f"SAFE_CAST(JSON_VALUE({json}, {sql_literal(f'{path}.{name}')}) AS INT64)"
             for name in ("_seconds", "_nanoseconds")
         )
         micros = f"SAFE_ADD(SAFE_MULTIPLY({seconds}, 1000000), DIV({nanos}, 1000))"
@@ -106,7 +106,10 @@ def _key(segment: str) -> str:
     return f'"{escaped}"'
 
 
-def _literal(text: str) -> str:
-    """A literal of SQL in which no placeholder of `schemas.views` stands."""
+def sql_literal(text: str) -> str:
+    """A literal of SQL in which no placeholder of `schemas.views` stands.
+
+    https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#string_and_bytes_literals
+    """
     escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("{", "\\x7b")
     return "'" + escaped.replace("\n", "\\n").replace("\r", "\\r") + "'"

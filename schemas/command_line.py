@@ -1,6 +1,9 @@
 """What `python -m schemas` takes, says and returns; `schemas.verbs` does the work."""
 
 import argparse
+import io
+import os
+import sys
 from collections.abc import Callable, Sequence
 
 from schemas import verbs
@@ -16,9 +19,12 @@ EPILOG = """exit codes:
 Each verb has a --help of its own. docs/schema.md has every key of a table file.
 """
 
+BROKEN_PIPE = 141
+"""What a shell reports of a program that ended because its reader did: 128 and SIGPIPE."""
+
 _FILES = (
-    "Table files, as the job's --schema takes them; - is standard input. Without one, the file "
-    "that ships, schemas/issues.yaml."
+    "Table files on this machine (gs:// is for the job's --schema); - is standard input. Without "
+    "one, the file that ships, schemas/issues.yaml."
 )
 
 
@@ -26,8 +32,27 @@ def main(argv: Sequence[str]) -> int:
     """Runs a command line.
 
     Returns:
-        The exit code, by `EPILOG`.
+        The exit code, by `EPILOG`; `BROKEN_PIPE` where nobody reads what is written any longer,
+        as after `| head`.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that has no such character shows its escape.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still to be written goes nowhere, so that Python's own flush at the end is quiet.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return BROKEN_PIPE
+
+
+def _run(argv: Sequence[str]) -> int:
     arguments = parser().parse_args(argv)
     verb: Callable[[argparse.Namespace], int] = arguments.verb
     try:

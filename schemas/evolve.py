@@ -15,6 +15,7 @@ it is made NULLABLE |
 | a column that the file does not name | it is kept: to drop it would lose its data |
 | type, REPEATED or not, partitioning | refused: BigQuery changes none of them in place |
 | a REQUIRED column that the file does not name | refused: every row would be |
+| more than 10,000 columns, with those that only BigQuery has | refused |
 | the name is taken by something of another kind | refused |
 
 https://cloud.google.com/bigquery/docs/managing-table-schemas
@@ -25,7 +26,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from schemas.table import Column, Table
+from schemas.bigquery_rules import MAX_COLUMNS
+from schemas.field_path import field_path
+from schemas.table import RAW, Column, Table
 from schemas.views import View
 
 # BigQuery's REST API answers with the older names of some types.
@@ -87,6 +90,7 @@ def table_differences(table: Table, dataset: str, live: Any) -> list[Difference]
         return [_other_kind(where, live.table_type)]
     return [
         *_columns(table, where, live.schema),
+        *_room(table, where, live.schema),
         *_description(where, live.description, table.description),
         *_partitioning(table, where, live),
         *_clustering(table, where, live),
@@ -201,6 +205,24 @@ def _columns(table: Table, where: str, schema: Sequence[Any]) -> Iterator[Differ
         yield _theirs(table, field, f"{where}, column {field.name}", where.partition(" ")[2])
 
 
+def _room(table: Table, where: str, schema: Sequence[Any]) -> Iterator[Difference]:
+    """Refuses what BigQuery has no room for beside the columns that only it has."""
+    there = {field.name.lower() for field in schema}
+    added = sum(column.name.lower() not in there for column in table.columns)
+    count = _count(schema) + added
+    if added and count > MAX_COLUMNS:
+        what = (
+            f"would have {count:,} columns, with those in BigQuery only; it takes {MAX_COLUMNS:,}"
+        )
+        remedy = "declare fewer, or drop some that are in BigQuery only"
+        yield Difference(Action.REFUSE, where, what, remedy)
+
+
+def _count(fields: Sequence[Any]) -> int:
+    """Columns with those inside a RECORD, which count too."""
+    return sum(1 + _count(field.fields) for field in fields)
+
+
 def _shape_differs(table: Table, column: Column, field: Any, here: str) -> Difference | None:
     is_live = f"is {_live_type(field)} in BigQuery and {_type(column)} in its file"
     new_name = "BigQuery keeps a column's type: give it another `name` in the file, and it is added"
@@ -209,7 +231,8 @@ def _shape_differs(table: Table, column: Column, field: Any, here: str) -> Diffe
     if kind != column.type or repeated != column.repeated:
         return Difference(Action.REFUSE, here, is_live, new_name)
     if field.max_length is not None:
-        remedy = f"ALTER COLUMN {field.name} SET DATA TYPE {kind}"
+        full = here.partition(" ")[2].rpartition(", column ")[0]
+        remedy = f"ALTER TABLE `{full}` ALTER COLUMN {field.name} SET DATA TYPE {kind}"
         return Difference(Action.REFUSE, here, f"{is_live}: longer values are refused", remedy)
     if _relaxed(table, column, field):
         return Difference(Action.CHANGE, here, is_live)
@@ -229,14 +252,27 @@ def _theirs(table: Table, field: Any, here: str, full: str) -> Difference:
             f"is {_live_type(field)} in BigQuery and not in its file: every row would be refused",
             f"ALTER TABLE `{full}` ALTER COLUMN {field.name} DROP NOT NULL",
         )
-    dropped = any("_".join(path).lower() == field.name.lower() for path in table.dropped)
-    what = "is in BigQuery only" + (", though its field is now dropped" if dropped else "")
+    more = _may_hold_dropped(table, field.name.lower())
     return Difference(
         Action.KEEP,
         here,
-        f"{what}; new rows are NULL in it",
+        f"is in BigQuery only{more}; new rows are NULL in it",
         f"its data would be lost: ALTER TABLE `{full}` DROP COLUMN {field.name}, if that is meant",
     )
+
+
+def _may_hold_dropped(table: Table, name: str) -> str:
+    """What old rows of a column that only BigQuery has may have of the table's dropped fields."""
+    if not table.dropped:
+        return ""
+    if name == RAW.name:
+        return ", and has old messages whole, with the fields that are now dropped"
+    if any("_".join(path).lower() == name for path in table.dropped):
+        return ", though its field is now dropped"
+    for path in table.dropped:
+        if any("_".join(path[:end]).lower() == name for end in range(1, len(path))):
+            return f", and may have {field_path(path)}, which is now dropped"
+    return ", and may have a dropped field that had this `name`"
 
 
 def _description(here: str, live: str | None, declared: str) -> Iterator[Difference]:
@@ -269,7 +305,8 @@ def _partition_text(by: str, column: str) -> str:
 
 def _clustering(table: Table, where: str, live: Any) -> Iterator[Difference]:
     found = tuple(live.clustering_fields or ())
-    if found != table.clustering:
+    # BigQuery's column names are case-insensitive.
+    if [name.lower() for name in found] != [name.lower() for name in table.clustering]:
         texts = [", ".join(names) or "nothing" for names in (found, table.clustering)]
         what = f"is clustered by {texts[0]} in BigQuery and by {texts[1]} in its file"
         yield Difference(Action.CHANGE, where, what)

@@ -9,13 +9,36 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from schemas.field_path import Segment, field_path
+from schemas.field_path import MAX_PATHS_TEXT, Segment, field_path, text_length
 from schemas.firestore import Json
 from schemas.json_text import MAX_JSON_DEPTH, JsonNumber, refuse_constant, unique_object
 
 # A double's shortest text has at most 24 characters; far above it a literal is no exact double that
 # anyone means, and Python reads integers of 4,300 digits at the most.
 _LONGEST_NUMBER = 1_000
+
+
+class _Inexact:
+    """The paths of numbers that are kept as text.
+
+    Each repeats the names above it: 360 KB of JSON could make gigabytes of them.
+    """
+
+    __slots__ = ("paths", "room")
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+        self.room = MAX_PATHS_TEXT
+
+    def add(self, path: Sequence[Segment]) -> None:
+        self.room -= text_length(path)
+        if self.room < 0:
+            raise NoJsonObject(
+                f"after {len(self.paths)} numbers that BigQuery's JSON would round or refuse, the "
+                f"paths that name them have more than {MAX_PATHS_TEXT} characters: send such "
+                "numbers as strings"
+            )
+        self.paths.append(field_path(path))
 
 
 class NoJsonObject(ValueError):
@@ -29,9 +52,10 @@ def parse_object(data: bytes) -> tuple[dict[str, Json], list[str]]:
         The object, and the paths of the numbers that are kept as text, in Firestore's quoting.
 
     Raises:
-        NoJsonObject: Anything else.
+        NoJsonObject: Anything else, and one whose paths have more than `MAX_PATHS_TEXT`
+            characters.
     """
-    inexact: list[str] = []
+    inexact = _Inexact()
     try:
         parsed = json.loads(
             data.decode("utf-8"),
@@ -51,10 +75,10 @@ def parse_object(data: bytes) -> tuple[dict[str, Json], list[str]]:
     if not isinstance(parsed, dict):
         raise NoJsonObject(f"the data are {kind_of(parsed)}, where a JSON object is expected")
     _settle(parsed, inexact)
-    return parsed, inexact
+    return parsed, inexact.paths
 
 
-def _settle(document: dict[str, Any], inexact: list[str]) -> None:
+def _settle(document: dict[str, Any], inexact: _Inexact) -> None:
     """Puts values for number literals, in place, and refuses what BigQuery's JSON would.
 
     A loop, since Python's own recursion ends near BigQuery's 500 levels.
@@ -80,12 +104,12 @@ def _settle(document: dict[str, Any], inexact: list[str]) -> None:
                 path.pop()
 
 
-def _leaf(value: Any, path: Sequence[Segment], segment: Segment, inexact: list[str]) -> Json:
+def _leaf(value: Any, path: Sequence[Segment], segment: Segment, inexact: _Inexact) -> Json:
     if isinstance(value, JsonNumber):
         number = _number(value)
         if number is not None:
             return number
-        inexact.append(field_path((*path, segment)))
+        inexact.add((*path, segment))
         return str(value)
     if isinstance(value, str) and not value.isascii():
         _check_text(value, (*path, segment))

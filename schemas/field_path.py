@@ -9,6 +9,11 @@ from collections.abc import Sequence
 Segment = str | int
 """A step of a path: a field's name, or an element's index in an array."""
 
+MAX_PATHS_TEXT = 9_900_000
+"""Characters of all the paths that are made of one event, of which a row could hold no more
+(`schemas.row.MAX_ROW_BYTES`). Each repeats the names above it, so that they can be ten thousand
+times as long as the event: who makes them counts before joining."""
+
 _SIMPLE_SEGMENT = re.compile(r"[A-Za-z_][A-Za-z_0-9]*", re.ASCII)
 
 
@@ -27,6 +32,11 @@ def field_path(segments: Sequence[Segment]) -> str:
             quoted = "`" + segment.replace("\\", "\\\\").replace("`", "\\`") + "`"
         text += ("." if text else "") + quoted
     return text
+
+
+def text_length(segments: Sequence[Segment]) -> int:
+    """At least so many characters has the text of a path: what is quoted or an index has more."""
+    return sum(len(each) if isinstance(each, str) else 2 for each in segments) + len(segments) - 1
 
 
 def parse_field_path(text: str) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ r"""Firestore's values as JSON, and the bytes of a document event read as one.
 
 Python is exact, there and back: `to_value` and `from_value` of `schemas.firestore_values`, and for
 whole events `schemas.document_change`. JSON is what a table holds: there types that JSON lacks are
-told by the reader. Protobuf and its JSON are read to `schemas.event_data.MAX_LEVELS` levels.
+told by the reader. NaN and infinities in a geo point are the words that a double has. Protobuf and
+its JSON are read to `schemas.event_data.MAX_LEVELS` levels.
 
 The message types are those of google-events (`google/events/cloud/firestore/v1/data.proto`), used
 as plain protobuf (upb): its proto-plus wrappers are a hundred times slower.
@@ -171,6 +172,10 @@ def _double(value: Any) -> Json:
     number = value.double_value
     if -_FINITE_LIMIT < number < _FINITE_LIMIT:
         return number
+    return _word(number)
+
+
+def _word(number: float) -> str:
     return "NaN" if number != number else "Infinity" if number > 0 else "-Infinity"  # noqa: PLR0124
 
 
@@ -181,7 +186,13 @@ def _timestamp(value: Any) -> str:
 
 def _geo_point(value: Any) -> Json:
     point = value.geo_point_value
-    return {"latitude": point.latitude, "longitude": point.longitude}
+    latitude, longitude = point.latitude, point.longitude
+    limit = _FINITE_LIMIT
+    if -limit < latitude < limit and -limit < longitude < limit:
+        return {"latitude": latitude, "longitude": longitude}
+    # No place on Earth, yet protobuf carries it; orjson would write null.
+    pair = (("latitude", latitude), ("longitude", longitude))
+    return {name: each if abs(each) < limit else _word(each) for name, each in pair}
 
 
 def _array(value: Any) -> Json:

@@ -1,7 +1,10 @@
 """Declared fields become typed columns: where a value is found, and what fits which type.
 
 Rules that a reader can predict:
-- A column's path is walked through maps only; a field that is missing, or null, gives NULL.
+- A column's path is walked through maps only, by exact name, case included; a field that is
+  missing, or null, gives NULL. An array on the way ends it: of `items.name`, where `items` is an
+  array, nothing is found, and NULL is no error. A whole array goes into a REPEATED column or into a
+  JSON one, and nothing else takes it.
 - What fits is exact, never a guess: a number is no STRING, "5" is no INT64.
 
 | column | takes |
@@ -15,10 +18,18 @@ Rules that a reader can predict:
 | JSON | anything, as JSON text |
 
 - A REPEATED column takes an array each of whose elements fits; null elements stay in `payload`.
+  Where one does not fit, the column is [], and `type_errors` has the element, `labels[1]`.
 - What does not fit leaves the column NULL (or []), is named by its path in `type_errors`, and is
   kept in `payload`. The row is never lost for it.
-- The column's name is the path joined by `_`, or the file's `name`. A name that is taken is
-  refused when the table's file is read.
+- The column's name is the file's `name`, else the path's names joined by `_`: `reporter.name` is
+  `reporter_name`.
+- Names are never mended. What is no good is refused when the table's file is read, with its line,
+  and a `name` in the file is what to do:
+  - two paths with one name (`a_b` and `a.b`), or one that the layout or a path's parameter has
+    (`payload`, `source`): upper and lower case are the same for BigQuery, so `Title` and `title`
+    are one name too, though two fields;
+  - other characters than ASCII letters, digits and `_`, a digit in front, more than 300 in all;
+  - prefixes that BigQuery reserves (`schemas.bigquery_rules`: `_TABLE_`, `_PARTITION`, ...).
 """
 
 import base64

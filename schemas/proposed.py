@@ -1,5 +1,6 @@
 """Writes proposals of `schemas.infer` as the text of a table file, or as JSON for scripts."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -8,6 +9,8 @@ import yaml
 from schemas.field_path import field_path
 from schemas.infer import Inferred, Proposal
 
+# All that ends a line in YAML 1.1, a comment too: https://yaml.org/spec/1.1/#id871136
+_BREAKS = re.compile("[\n\r\x85\u2028\u2029]")
 _MOST_SHAPES = 5
 _MOST_PATHS = 20
 
@@ -105,5 +108,7 @@ def _events(count: int) -> str:
 
 def _scalar(text: str) -> str:
     """A string as YAML takes it anywhere, on one line: quoted where need be."""
+    if _BREAKS.search(text):  # PyYAML's other styles spread them over lines
+        return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=2**31).strip()
     dumped = yaml.safe_dump([text], default_flow_style=True, allow_unicode=True, width=2**31)
     return dumped.strip()[1:-1]

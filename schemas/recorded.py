@@ -1,8 +1,9 @@
 """Recorded messages: one a line, in the JSON mapping of `google.pubsub.v1.PubsubMessage`.
 
-`{"data": base64, "attributes": {...}, "messageId": "...", "publishTime": RFC 3339}`: what
-`gcloud pubsub subscriptions pull --format=json` prints for each message, so a recording can be
-made, read and edited with standard tools.
+`{"data": base64, "attributes": {...}, "messageId": "...", "publishTime": RFC 3339}`, or that as
+the `message` of an envelope with its `ackId`: what `gcloud pubsub subscriptions pull --format=json`
+prints as an array, and `jq -c '.[]'` one a line. So a recording can be made, read and edited with
+standard tools.
 """
 
 import base64
@@ -12,6 +13,10 @@ from typing import Any
 
 from schemas.message import Message
 from schemas.times import format_micros, parse_rfc3339
+
+_UNPACK = "`jq -c 'if type == \"array\" then .[] else . end'` writes it so"
+# https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1#receivedmessage
+_ENVELOPE = {"ackId", "message", "deliveryAttempt"}
 
 
 def to_line(message: Message) -> str:
@@ -33,12 +38,12 @@ def from_line(line: str) -> Message:
     Raises:
         ValueError: The line is not such a record; the sentence says what is wrong.
     """
-    try:
-        record = json.loads(line)
-    except RecursionError as error:
-        raise ValueError("nested too deep for a recorded message") from error
+    record = _json(line)
+    if isinstance(record, dict) and "message" in record and set(record) <= _ENVELOPE:
+        record = record["message"]
     if not isinstance(record, dict):
-        raise ValueError("a recorded message is one JSON object a line")  # noqa: TRY004
+        more = f", not an array: {_UNPACK}" if isinstance(record, list) else ""
+        raise ValueError(f"a recorded message is one JSON object a line{more}")  # noqa: TRY004
     if unknown := set(record) - {"data", "attributes", "messageId", "publishTime", "orderingKey"}:
         raise ValueError(f"unknown key {min(unknown)!r} in a recorded message")
     attributes = record.get("attributes")
@@ -61,6 +66,18 @@ def from_line(line: str) -> Message:
         message_id=_text(record, "messageId"),
         publish_time=parse_rfc3339(publish_time) if publish_time else 0,
     )
+
+
+def _json(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        if line.strip() not in ("[", "{"):
+            raise
+        what = "JSON over several lines, where a message is one"
+        raise ValueError(f"{error.msg}: {what}: {_UNPACK}") from error
+    except RecursionError as error:
+        raise ValueError("nested too deep for a recorded message") from error
 
 
 def _text(record: dict[str, Any], key: str) -> str:

@@ -20,6 +20,8 @@ from schemas.event import Event
 from schemas.shaping import Unmatched
 from schemas.table import Table
 
+# https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields
+_NO_ID = re.compile(r"\.|\.\.|__.*__", re.DOTALL)
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 
 DEFAULT_TABLE, DEAD_LETTERS = "default_table", "dead_letters"
@@ -64,6 +66,10 @@ def parse_collection(text: str) -> Pattern | None:
     if not all(segments):
         raise ValueError(f"{text!r} has an empty segment")
     for position, segment in enumerate(segments):
+        if _NO_ID.fullmatch(segment):
+            raise ValueError(
+                f"Firestore has no id {segment!r}, as in {text!r}: no `.`, `..`, `__x__`"
+            )
         if "{" not in segment and "}" not in segment:
             continue
         if not _PARAMETER.fullmatch(segment):

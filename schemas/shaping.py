@@ -1,5 +1,6 @@
 """What every layout needs: an event's time, what is dropped of it, and what no row can hold."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,10 @@ from schemas.times import format_micros
 DAY = 86_400_000_000
 PARTITION_DAYS_BACK = 1_825
 PARTITION_DAYS_AHEAD = 366
+
+_QUOTED = r"`(?:[^`\\]|\\.)*`"
+_INDEX_OR_QUOTED = re.compile(rf"({_QUOTED})|\[[0-9]+\](?=[.\[]|$)", re.DOTALL)
+_NAMES = re.compile(rf"{_QUOTED}|[^.`]+", re.DOTALL)
 
 
 class Unshapeable(Exception):
@@ -77,22 +82,51 @@ class Plan:
         )
 
     def kept(self, fields: Mapping[str, Json]) -> Mapping[str, Json]:
-        """A document's fields without the dropped ones; the given ones are not touched."""
+        """A document's fields without the dropped ones; the given ones are not touched.
+
+        A path goes through arrays as through maps: `items.password` is dropped of every map in
+        `items`, however many arrays lie between.
+        """
         return _without(fields, self.dropped) if self.dropped else fields
 
+    def kept_at(self, path: Sequence[str], value: Json) -> Json:
+        """What is found at a path of a document, without what is dropped below it."""
+        below = self.dropped
+        for segment in path:
+            further = below.get(segment)
+            if further is None:
+                return value  # a column for what is dropped itself is refused with the file
+            below = further
+        return _within(value, below)
+
     def kept_paths(self, paths: Sequence[str]) -> list[str]:
-        """Field paths without those of dropped fields and of what is below these."""
+        """Field paths without those of dropped fields and of what is below these.
+
+        Indexes are passed over: `a[0].b` is dropped with `a.b`. A path that breaks Firestore's
+        quoting, such as `a b.c` in a sender's mask, is dropped where it could be meant.
+        """
         if not self.dropped:
             return list(paths)
         return [path for path in paths if not self._drops(path)]
 
     def _drops(self, path: str) -> bool:
+        text = _INDEX_OR_QUOTED.sub(lambda match: match[1] or "", path)
         try:
-            segments: Sequence[str] = parse_field_path(path)
+            return self._drops_segments(parse_field_path(text))
         except ValueError:
-            # With an index, `a[1]`, or a sender's own spelling: compared as text.
-            names = [field_path(dropped) for dropped in self.table.dropped]
-            return any(path == name or path.startswith((f"{name}.", f"{name}[")) for name in names)
+            pass  # a sender's own spelling
+        names = [
+            parse_field_path(name)[0] if name[0] == "`" else name for name in _NAMES.findall(text)
+        ]
+        if self._drops_segments(names):
+            return True
+        plain = [".".join(dropped) for dropped in self.table.dropped]
+        quoted = [field_path(dropped) for dropped in self.table.dropped]
+        return any(
+            path == name or path.startswith((f"{name}.", f"{name}[")) for name in (*plain, *quoted)
+        )
+
+    def _drops_segments(self, segments: Sequence[str]) -> bool:
         below = self.dropped
         for segment in segments:
             if segment not in below:
@@ -123,9 +157,22 @@ def _without(fields: Mapping[str, Json], dropped: Dropped) -> dict[str, Json]:
     for name, below in dropped.items():
         if below is None:
             kept.pop(name, None)
-        elif type(kept.get(name)) is dict:
-            kept[name] = _without(kept[name], below)
+        elif name in kept:
+            kept[name] = _within(kept[name], below)
     return kept
+
+
+def _within(value: Json, dropped: Dropped) -> Json:
+    """One of Python's frames a level of arrays, of which a manual issue can have 500."""
+    kind = type(value)
+    if kind is dict:
+        return _without(value, dropped)
+    if kind is not list:
+        return value
+    found = []
+    for item in value:
+        found.append(_within(item, dropped))  # noqa: PERF401 - a comprehension is a frame of its own
+    return found
 
 
 def event_time(event: Event) -> int:

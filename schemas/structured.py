@@ -14,11 +14,13 @@ START = (
         "issue_id", Type.STRING, description="For people: FS- or INC- and 8 digits, not unique."
     ),
     Column("issue_key", Type.STRING, description="The document's full name, or a manual event_id."),
-    Column("source", Type.STRING, description="manual-api or firestore-eventarc."),
+    Column(
+        "source", Type.STRING, description="manual-api, firestore-eventarc or firestore-import."
+    ),
     Column("created_at", Type.TIMESTAMP, description="When it happened, by the event."),
     Column("update_time", Type.TIMESTAMP, description="The document's own; orders its events."),
     Column("event_type", Type.STRING, description="The CloudEvent's type."),
-    Column("operation", Type.STRING, description="CREATE, UPDATE, DELETE or MANUAL."),
+    Column("operation", Type.STRING, description="CREATE, UPDATE, DELETE, MANUAL or IMPORT."),
     Column("document_name", Type.STRING, description="The document's full name."),
     Column("document_path", Type.STRING, description="Its path inside the database."),
     Column("document_id", Type.STRING, description="Its last segment."),

@@ -24,12 +24,12 @@ class FileTable:
 
     Args:
         table: The table.
-        file: The name of its file; '' for one that was given as a Table.
+        file: The name of its file; the one that ships for one that was given as a Table.
         document: Its document in the file; None as above.
     """
 
     table: Table
-    file: str = ""
+    file: str = SHIPPED
     document: Document | None = None
 
     def problem(self, path: Path, what: str, remedy: str) -> Problem:
@@ -42,8 +42,8 @@ class FileTable:
     @property
     def label(self) -> str:
         """What it is called in another's problem."""
-        where = f" ({self.file}:{self.document.line})" if self.document else ""
-        return f"table {self.table.name}{where}"
+        line = f":{self.document.line}" if self.document else ", the file that ships"
+        return f"table {self.table.name} ({self.file}{line})"
 
 
 def shipped_text() -> str:
@@ -114,13 +114,16 @@ def parse_table(text: str, where: str) -> Table:
 
 def _together(tables: Sequence[FileTable]) -> Iterator[Problem]:
     """What is wrong with tables in one job that is right with each of them."""
-    taken: dict[str, str] = {}
+    taken: dict[str, FileTable] = {}
     for each in tables:
         for key, path in _claims(each.table):
             if key in taken:
-                what = f"the {key} is already taken by {taken[key]}"
-                yield each.problem(path, what, "one of the two has to give way")
-            taken.setdefault(key, each.label)
+                what = f"the {key} is already taken by {taken[key].label}"
+                remedy = "one of the two has to give way"
+                if taken[key].document is None:
+                    remedy = "`default: true` in a file of your own takes the place of that file"
+                yield each.problem(path, what, remedy)
+            taken.setdefault(key, each)
     defaults = [each for each in tables if each.table.default]
     for each in defaults[1:]:
         what = f"a second table that takes what no other does, beside {defaults[0].label}"

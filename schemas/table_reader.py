@@ -1,6 +1,7 @@
 """One document of a table file, read as a Table: every problem of it, by path and line."""
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from schemas.bigquery_rules import (
     MAX_CLUSTERING,
     MAX_COLUMN_DESCRIPTION,
     MAX_COLUMNS,
+    MAX_FUNCTION_NAME,
     MAX_PARTITIONS,
     MAX_TABLE_DESCRIPTION,
     PARTITIONINGS,
@@ -22,6 +24,7 @@ from schemas.layouts import LAYOUTS, Layout
 from schemas.routing import parse_collection
 from schemas.shaping import PARTITION_DAYS_AHEAD, PARTITION_DAYS_BACK
 from schemas.table import RAW, Column, Table, Type
+from schemas.views import view_functions
 from schemas.yaml_lines import Document, FileProblem, Path, path_text, shown
 
 TABLE_KEYS = (
@@ -33,6 +36,7 @@ PARTITION_KEYS = ("column", "by")
 _KEEP, _DROP = "keep", "drop"
 _NULLABLE, _REPEATED = "NULLABLE", "REPEATED"
 _NAME_REMEDY = "letters, digits and _, 1,024 at most"
+_HALF = re.compile("[\ud800-\udfff]")
 _FIXED_COLUMNS = "has fixed columns and no others"
 
 
@@ -63,7 +67,7 @@ class TableReader:
         columns = (*columns, RAW) if raw else columns
         self._names(columns, declared)
         partition, partition_by = self._partition(keys, layout_name, layout)
-        return Table(
+        table = Table(
             name=name,
             layout=layout_name,
             columns=columns,
@@ -78,6 +82,8 @@ class TableReader:
             view_prefix=self._view_prefix(keys, layout_name, layout),
             description=self._description(keys, (), MAX_TABLE_DESCRIPTION),
         )
+        self._function_names(table)
+        return table
 
     def _wrong(self, path: Path, what: str, remedy: str = "", label: str = "") -> None:
         """Notes a problem; `label` stands for the path where it says more."""
@@ -87,6 +93,11 @@ class TableReader:
 
     def _keys(self, value: Any, path: Path, known: Sequence[str]) -> Mapping[str, Any]:
         if not isinstance(value, dict):
+            if value is None and not path:
+                self._wrong(
+                    path, "the document is empty", "write a table, or leave the document out"
+                )
+                return {}
             self._wrong(path, f"a mapping is expected, not {shown(value)}")
             return {}
         for key in value:
@@ -103,7 +114,11 @@ class TableReader:
 
     def _string(self, value: Any, path: Path, default: str = "") -> str:
         if isinstance(value, str):
-            return value
+            if not _HALF.search(value):
+                return value
+            what = f"{shown(value)} has half of a surrogate pair, which is no character"
+            self._wrong(path, what, "write the character itself")
+            return default
         remedy = "write it in quotes" if isinstance(value, bool | int | float) else ""
         self._wrong(path, f"a string is expected, not {shown(value)}", remedy)
         return default
@@ -190,7 +205,8 @@ class TableReader:
                 self._wrong(path, "the item is empty", "write a `path`, or leave it out")
                 continue
             column = self._column(self._keys(item, path, COLUMN_KEYS), path)
-            policy = item.get("policy", _KEEP) if isinstance(item, dict) else _KEEP
+            policy = item.get("policy") if isinstance(item, dict) else None
+            policy = _KEEP if policy is None else policy  # as any key without a value
             if policy not in (_KEEP, _DROP):
                 self._wrong((*path, "policy"), f"{shown(policy)} is neither keep nor drop")
             if column is not None:
@@ -266,18 +282,21 @@ class TableReader:
             self._wrong(("columns",), what, "declare fewer; `payload` has every field")
         taken: dict[str, str] = {}
         fixed = [column for column in columns if not column.path]
-        for column in (*fixed, *declared):
+        # The layout's own first: where a parameter has such a name, the parameter is at fault.
+        for column in (*sorted(fixed, key=lambda each: bool(each.parameter)), *declared):
             label = _label(column)
             for what, remedy in self._name_faults(column, taken):
                 self._wrong(self._places.get(id(column), ()), what, remedy, f"$.columns {label}")
             taken.setdefault(column.name.lower(), label)
 
     def _name_faults(self, column: Column, taken: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-        yield from column_name_faults(column.name)
+        rename = "give the parameter another name in the pattern" if column.parameter else ""
+        for what, remedy in column_name_faults(column.name):
+            yield what, rename or remedy
         other = taken.get(column.name.lower())  # BigQuery's column names are case-insensitive
         if other is not None:
             what = f"the name {column.name!r} is taken by {other}"
-            yield what, "give it a `name` of its own"
+            yield what, rename or "give it a `name` of its own"
 
     def _partition(
         self, keys: Mapping[str, Any], layout_name: str, layout: Layout
@@ -353,6 +372,15 @@ class TableReader:
             what = f"{shown(prefix)} cannot begin a view's name"
             self._wrong(("view_prefix",), what, "letters, digits and _, 1,024 at most in all")
         return prefix
+
+    def _function_names(self, table: Table) -> None:
+        """Judges the names of the table functions beside the views, which BigQuery has shorter."""
+        longest = max(view_functions(table, ""), key=len, default="")
+        over = len(longest) - MAX_FUNCTION_NAME
+        if over > 0:
+            what = f"makes a function's name of {len(longest)} characters"
+            remedy = f"BigQuery takes {MAX_FUNCTION_NAME}: {over} fewer"
+            self._wrong(("view_prefix",), what, remedy)
 
 
 def _label(column: Column) -> str:

@@ -24,7 +24,10 @@ from schemas.yaml_lines import FileProblem
 FINE, FOUND, REFUSED, SERVICE = 0, 1, 2, 3
 """Exit codes; `schemas.command_line.EPILOG` says what they mean."""
 
-DATASET = re.compile(r"[a-z0-9.:\-]+\.[A-Za-z0-9_]{1,1024}", re.ASCII)
+DATASET = re.compile(
+    r"(?:[a-z0-9\-]+(?:\.[a-z0-9\-]+)+:)?[a-z0-9](?:[a-z0-9\-]*[a-z0-9])?\.[A-Za-z0-9_]{1,1024}",
+    re.ASCII,
+)
 """`project.dataset`; an old project's id has a domain, as in `example.com:project`."""
 
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from schemas.changelog_views import changelog_views
+from schemas.changelog_views import changelog_views, sql_literal
 from schemas.field_path import field_path
 from schemas.table import Column, Table, Type
 
@@ -192,12 +192,6 @@ def _lines(text: str, placeholder: str, lines: Iterator[str]) -> str:
 def _changed(name: str, column: Column) -> str:
     """The count of the updates that changed a column's field, or what it is a part of."""
     paths = [field_path(column.path[: end + 1]) for end in range(len(column.path))]
-    among = " OR ".join(f"{_literal(path)} IN UNNEST(changed_fields)" for path in paths)
+    among = " OR ".join(f"{sql_literal(path)} IN UNNEST(changed_fields)" for path in paths)
     among = f"({among})" if len(paths) > 1 else among
     return f"COUNTIF(operation = 'UPDATE' AND {among}) AS {name}_changed,"
-
-
-def _literal(text: str) -> str:
-    """A literal of SQL: https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return "'" + escaped.replace("\n", "\\n").replace("\r", "\\r") + "'"

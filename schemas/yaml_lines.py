@@ -92,8 +92,8 @@ def read(text: str, file: str) -> tuple[list[Document], list[FileProblem]]:
         The documents, one of None for an empty file; and what is wrong with the YAML itself.
     """
     try:
-        roots = list(yaml.compose_all(text, Loader=_Loader))
-        return _documents(roots, file)
+        roots, problem = _compose(text, file)
+        return ([], [problem]) if problem else _documents(roots, file)
     except yaml.reader.ReaderError as error:  # a character that YAML does not take
         line = text.count("\n", 0, error.position) + 1
         what = f"not YAML: character U+{error.character:04X} is not taken"
@@ -102,6 +102,20 @@ def read(text: str, file: str) -> tuple[list[Document], list[FileProblem]]:
         return [], [_no_yaml(error, file)]
     except RecursionError:
         return [], [FileProblem.at(file, 1, "", "not YAML that can be read: nested too deep")]
+
+
+def _compose(text: str, file: str) -> tuple[list[Any], FileProblem | None]:
+    loader = _Loader(text)
+    roots = []
+    try:
+        while loader.check_node():
+            roots.append(loader.get_node())
+    except (ValueError, OverflowError):  # of chr(): PyYAML checks the digits only
+        what = "not YAML: an escape stands for no character; U+10FFFF is the last"
+        return [], FileProblem.at(file, loader.line + 1, "", what)
+    finally:
+        loader.dispose()
+    return roots, None
 
 
 def _documents(roots: Sequence[Any], file: str) -> tuple[list[Document], list[FileProblem]]:
@@ -151,8 +165,8 @@ def _faults(root: Any, file: str) -> Iterator[FileProblem]:
         elif isinstance(node, yaml.ScalarNode):
             try:
                 _construct(node)
-            except ValueError:
-                what = f"{node.value!r} is no {node.tag.rpartition(':')[2]}"
+            except (ValueError, OverflowError):
+                what = f"{shown(node.value)} is no {node.tag.rpartition(':')[2]}"
                 yield FileProblem.at(file, line, path_text(path), what, "write it in quotes")
         elif isinstance(node, yaml.SequenceNode):
             stack += reversed([(item, (*path, i)) for i, item in enumerate(node.value)])

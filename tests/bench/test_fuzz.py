@@ -35,7 +35,7 @@ def test_a_run_counts_every_message(tmp_path):
     outcomes = {name: n for name, n in figures.items() if name.startswith(("row", "dead"))}
     assert sum(outcomes.values()) == figures["messages"] == 4000
     rows = {name.removeprefix("row in ") for name in outcomes if name.startswith("row")}
-    assert rows >= {"everything", "kept_whole", "comments", "flat"}
+    assert rows >= {"everything", "kept_whole", "comments", "flat", "changelog"}
     assert f"{4000:>9}  messages" in ended.stdout
 
 
@@ -58,6 +58,14 @@ def test_a_run_counts_every_message(tmp_path):
                 ")(real(self, event, now))"
             ),
             "NaN in a JSON column",
+        ),
+        (
+            "from schemas import changelog\nchangelog.json_text = lambda tree: 'NaN'",
+            "NaN in a JSON",
+        ),
+        (
+            "from schemas import changelog_json as c\nc.parse_event_data = lambda *_: 1 / 0",
+            "ZeroDivisionError",
         ),
     ],
 )

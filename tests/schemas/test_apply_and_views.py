@@ -112,6 +112,14 @@ def test_a_required_column_of_their_own_is_a_problem():
     )
 
 
+def test_a_remedy_names_the_whole_table_where_it_is_told():
+    """So that the statement can be run as it is written."""
+    more = [*live(), bigquery.SchemaField("theirs", "STRING", mode="REQUIRED")]
+    _, (problem,) = missing_columns(TABLE, more, "p.d.t")
+    assert problem.where == "table p.d.t, column theirs"
+    assert problem.remedy == "ALTER TABLE `p.d.t` ALTER COLUMN theirs DROP NOT NULL"
+
+
 class BigQuery:
     """BigQuery's REST service in memory: it gives back what it was sent, as it is on the wire.
 

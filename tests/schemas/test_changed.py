@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 
 from schemas.changed import changed_paths
-from schemas.field_path import parse_field_path
-from schemas.firestore import Value, fields_to_json
-from tests.strategies import fields, is_same, vector
+from schemas.event import InvalidDocument, decode_message
+from schemas.field_path import MAX_PATHS_TEXT, field_path, parse_field_path, text_length
+from schemas.firestore import InvalidValue, Value, fields_to_json
+from tests.strategies import document_event, fields, firestore_message, is_same, vector
 
 
 def value(**kwargs):
@@ -67,3 +68,37 @@ def test_what_changed_is_what_differs(old, new):
         same = is_same(fields_to_json({name: old[name]}), fields_to_json({name: new[name]}))
         if not same:
             assert any(parse_field_path(path)[0] == name for path in paths)
+
+
+def test_paths_beyond_what_a_row_holds_are_refused_before_they_are_made():
+    """A long name above many leaves: 100 paths that are just short enough, and one more."""
+    name = "n" * (MAX_PATHS_TEXT // 100 - 4)
+    leaves = {f"f{i:02}": value(integer_value=i) for i in range(100)}
+    assert len(changed_paths({}, {name: mapping(**leaves)})) == 100
+    # An integer that becomes another is met on both sides, and counts once.
+    others = {f"f{i:02}": value(integer_value=-1) for i in range(100)}
+    assert len(changed_paths({name: mapping(**others)}, {name: mapping(**leaves)})) == 100
+    leaves["f100"] = value(integer_value=1)
+    for old, new in (({}, leaves), (leaves, {}), ({}, {"m": mapping(**leaves)})):
+        with pytest.raises(InvalidValue) as caught:
+            changed_paths({name: mapping(**old)}, {name: mapping(**new)})
+        assert str(caught.value).startswith("nnn")
+        assert f"the paths that name them have more than {MAX_PATHS_TEXT} characters" in str(
+            caught.value
+        )
+
+
+@given(fields)
+def test_a_path_is_never_shorter_than_it_is_counted(document):
+    """So that no row's worth of paths is refused."""
+    for name in document:
+        for path in ((name,), (name, 12, name), (name, name, 0)):
+            assert text_length(path) <= len(field_path(path))
+
+
+def test_an_event_with_too_many_paths_is_a_dead_letter():
+    """InvalidDocument, whose reason says what it is."""
+    leaves = {f"f{i:03}": value(integer_value=i) for i in range(150)}
+    event = document_event({"n" * 100_000: mapping(**leaves)}, {})
+    with pytest.raises(InvalidDocument, match="the paths that name them have more than"):
+        decode_message(firestore_message(event))

@@ -10,6 +10,7 @@ import json
 import math
 import re
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from schemas.changelog_json import body, json_text, number_text, sides
 from schemas.changelog_views import changelog_views
 from schemas.document_change import Document, DocumentChange, from_bytes
 from schemas.event import decode_message
+from schemas.firestore import DocumentEventData, Value
 from schemas.firestore_values import GeoPoint, Reference, Timestamp, Vector
 from schemas.json_text import JsonNumber
 from schemas.message import CONTENT_TYPE, Message
@@ -323,6 +325,86 @@ def test_a_key_that_comes_twice_has_the_last_value_at_the_first_place():
     )
     message = Message(firestore_message(event).data, firestore_message(event).attributes, "", NOW)
     assert data_of(message) == '{"b":3,"a":2}'
+
+
+@pytest.mark.parametrize("space", ["", " ", "\t", "\n", "\r\n", "   "])
+def test_an_event_as_json_may_begin_with_white_space(space):
+    """What is JSON is told as decode tells it: by the content type, not by the first byte alone."""
+    data = space + DocumentChange(Document(NAME, {"a": "x"})).to_json().decode()
+    message = firestore_message(
+        data.encode(), content_type="Application/JSON", ce_time="2026-11-25T00:00:00Z"
+    )
+    assert data_of(message) == '{"a":"x"}'
+
+
+def test_a_side_without_a_name_is_not_read():
+    """It is absent for decode, which does not judge its values: one here has no type."""
+    event = document_event({"a": {"string_value": "x"}})
+    event.old_value.fields["untyped"].SetInParent()
+    message = firestore_message(event.SerializeToString(), ce_time="2026-11-25T00:00:00Z")
+    assert sides(message) == ({"a": "x"}, {})
+    assert shape(message)[1]["old_data"] is None
+
+
+def field(number, content):
+    """A length-delimited field of fewer than 128 bytes on the wire."""
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+def test_only_the_last_entry_of_a_key_is_read():
+    """Protobuf keeps it alone, so that decode sees no other: the first here is without a type."""
+    text = Value(string_value="x").SerializeToString()
+    entries = field(2, field(1, b"a")) + field(2, field(1, b"a") + field(2, text))
+    document = field(1, NAME.encode()) + entries
+    assert DocumentEventData.FromString(field(1, document)).value.fields["a"].string_value == "x"
+    message = firestore_message(field(1, document), ce_time="2026-11-25T00:00:00Z")
+    assert data_of(message) == '{"a":"x"}'
+
+
+def test_an_entry_that_protobufs_map_leaves_out_is_left_out():
+    """One in which there is a field that no entry has; decode does not see it."""
+    text = field(2, Value(string_value="x").SerializeToString())
+    entries = field(1, field(1, b"b") + text) + field(1, field(1, b"odd") + text + field(12, b"?"))
+    map_ = field(2, field(6, entries))
+    document = field(1, NAME.encode()) + field(2, field(1, b"m") + map_)
+    message = firestore_message(field(1, document), ce_time="2026-11-25T00:00:00Z")
+    assert decode_message(message).fields == {"m": {"b": "x"}}
+    assert data_of(message) == '{"m":{"b":"x"}}'
+
+
+def test_a_large_event_of_repeats_costs_no_more_than_decode():
+    """Of 1,500,000 entries of one key none but the last is made a Python object."""
+    value = Value(null_value=0).SerializeToString()
+    entries = field(2, b"") * 1_500_000 + field(2, field(2, value))
+    document = document_event({"b": {"integer_value": 1}, "a": {"integer_value": 2}})
+    old = DocumentEventData(old_value=document.value)
+    length = len(field(1, NAME.encode())) + len(entries)
+    new = b"\x0a" + varint(length) + field(1, NAME.encode()) + entries
+    message = firestore_message(new + old.SerializeToString(), ce_time="2026-11-25T00:00:00Z")
+    began = time.process_time()
+    decode_message(message)
+    decoding = time.process_time() - began
+    began = time.process_time()
+    assert sides(message) == ({"": None}, {"a": 2, "b": 1})
+    assert time.process_time() - began < 3 * decoding
+
+
+def varint(number):
+    """A whole number as protobuf writes a length."""
+    found = []
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*found, number])
+
+
+def test_a_large_event_without_repeats_has_its_keys_in_order():
+    """More than a mebibyte of it; the order is the bytes'."""
+    event = b"".join(
+        DocumentChange(Document(NAME, {key: "x" * 600_000})).to_protobuf() for key in "ba"
+    )
+    message = firestore_message(event, ce_time="2026-11-25T00:00:00Z")
+    assert list(sides(message)[0]) == ["b", "a"]
 
 
 def test_a_reference_that_names_no_document_is_kept_as_it_is():

@@ -12,8 +12,9 @@ from schemas.field_path import field_path, parse_field_path
 from schemas.message import Message
 from schemas.problem import ProblemsFound
 from schemas.raw import from_raw
+from schemas.restored import message_of_row
 from schemas.row import MAX_ROW_BYTES, Shaper
-from schemas.shaping import InvalidPayload, Plan, RowTooLarge
+from schemas.shaping import InvalidPayload, InvalidRow, Plan, RowTooLarge
 from schemas.table_file import parse_table
 from schemas.times import format_micros
 from tests.strategies import (
@@ -182,3 +183,130 @@ def test_a_row_that_raw_makes_too_large_is_refused():
     assert values(message, "[]")["payload"]
     with pytest.raises(RowTooLarge, match="raw"):
         values(message, "[]", ", raw: true")
+
+
+def people(*texts):
+    return {"array_value": {"values": [person(name="Ann", password=text) for text in texts]}}
+
+
+@pytest.mark.parametrize("layout", ["structured", "changelog", "flat"])
+def test_a_dropped_field_is_dropped_in_arrays(layout):
+    """Of each map in an array, whatever lies beside it, on both sides and in every layout."""
+    array = people(SECRET, SECRET)
+    array["array_value"]["values"] += [{"null_value": 0}, {"integer_value": 5}]
+    event = document_event({"items": array}, {"items": people(SECRET + "-old")})
+    columns = "[{path: items.password, policy: drop}]"
+    row = values(firestore_message(event, ce_time=format_micros(NOW)), columns,
+                 f", layout: {layout}")  # fmt: skip
+    kept = {"items": [{"name": "Ann"}, {"name": "Ann"}, None, 5]}
+    assert json.loads(row["data" if layout == "changelog" else "payload"]) == kept
+    if layout != "flat":
+        old = row["old_data" if layout == "changelog" else "old_payload"]
+        assert json.loads(old) == {"items": [{"name": "Ann"}]}
+    assert SECRET not in str(row)
+
+
+@pytest.mark.parametrize("layout", ["structured", "changelog", "flat"])
+def test_a_manual_issue_drops_in_arrays_of_arrays(layout):
+    """As deep as a body goes; numbers stay as each layout has them."""
+    body = f'{{"a": [[{{"b": "{SECRET}", "c": 1.50}}]], "b": 1}}'.encode()
+    row = values(manual_message(body), "[{path: a.b, policy: drop}]", f", layout: {layout}")
+    text = row["data" if layout == "changelog" else "payload"]
+    assert text == f'{{"a":[[{{"c":{"1.50" if layout == "changelog" else "1.5"}}}]],"b":1}}'
+    deep = b'{"a": ' + b"[" * 499 + b"]" * 499 + b"}"
+    row = values(manual_message(deep), "[{path: a.b, policy: drop}]", f", layout: {layout}")
+    assert row["data" if layout == "changelog" else "payload"] == deep.decode().replace(" ", "")
+
+
+def test_the_given_document_is_not_touched():
+    """Arrays and their maps are copied where something is dropped of them."""
+    document = {"a": [{"b": 1, "c": [2]}]}
+    plan = Plan.of(parse_table("{table: t, columns: [{path: a.b, policy: drop}]}", ""))
+    assert plan.kept(document) == {"a": [{"c": [2]}]}
+    assert document == {"a": [{"b": 1, "c": [2]}]}
+
+
+@pytest.mark.parametrize(
+    ("dropped", "gone", "kept"),
+    [
+        ("a.b", ["a.b", "a[0].b", "a[0][12].b.c", "a.b[3]"], ["a", "a[0]", "a[0].c", "a.`b.c`"]),
+        ("`a b`", ["`a b`", "a b", "a b.SECRET", "a b[0].SECRET", "`a b`[1].c"], ["a", "a bc.d"]),
+        ("x.`a b`", ["x.a b", "x.a b.c", "x[0].a b"], ["x", "a b", "x.a"]),
+        ("`a-b.c`", ["a-b.c", "a-b.c.d", "`a-b.c`.d"], ["a-b", "`a-b`.c"]),
+        ("`[0]`", ["`[0]`", "[0]", "[0].x"], ["a[0]"]),
+        ("`a\\`b`", ["`a\\`b`", "`a\\`b`[0].c", "a`b"], ["ab"]),
+    ],
+)
+def test_paths_are_dropped_however_they_are_written(dropped, gone, kept):
+    """Through arrays, and as a sender without quotes writes them; what is well quoted is exact."""
+    file = json.dumps({"table": "t", "columns": [{"path": dropped, "policy": "drop"}]})
+    plan = Plan.of(parse_table(file, ""))
+    assert plan.kept_paths([*gone, *kept]) == kept
+
+
+ROW = {"event_id": "E", "created_at": NOW}
+DROPS = "[{path: reporter.email, policy: drop}, {path: reporter, type: JSON}]"
+
+
+def test_a_restored_row_drops_what_its_table_drops():
+    """A letter can be older than the policy, or a stranger's; all else of it stays as it was."""
+    document = f'{{"n": 1.0e5, "reporter": {{"name": "Ä", "email": "{SECRET}"}}}}'
+    given = {
+        **ROW,
+        "payload": document,
+        "old_payload": '{"n": 1.50}',
+        "reporter": f'[{{"email": "{SECRET}", "name": "Ann"}}]',
+        "changed_fields": ["n", "reporter.email", "reporter.name"],
+        "type_errors": ["reporter[0].email.x", "n"],
+    }
+    job = shaper(DROPS)
+    row = job.shape(decode_message(message_of_row("t", given)), NOW).values
+    assert {name: value for name, value in row.items() if value} == {
+        **ROW,
+        "payload": '{"n":1.0e5,"reporter":{"name":"Ä"}}',
+        "old_payload": '{"n": 1.50}',
+        "reporter": '[{"name":"Ann"}]',
+        "changed_fields": ["n", "reporter.name"],
+        "type_errors": ["n"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("layout", "given"),
+    [
+        ("flat", {"payload": f'{{"a": {{"b": "{SECRET}", "c": 1}}}}'}),
+        (
+            "changelog",
+            {
+                "event_id": "E",
+                "timestamp": NOW,
+                "data": f'{{"a": {{"b": "{SECRET}", "c": 1}}}}',
+                "old_data": f'{{"a": [{{"b": "{SECRET}"}}]}}',
+            },
+        ),
+    ],
+)
+def test_a_restored_row_of_each_layout_drops(layout, given):
+    """Documents stand in STRING columns there."""
+    job = shaper("[{path: a.b, policy: drop}]", f", layout: {layout}")
+    row = job.shape(decode_message(message_of_row("t", given)), NOW).values
+    assert row["data" if layout == "changelog" else "payload"] == '{"a":{"c":1}}'
+    assert row.get("old_data") == ('{"a":[{}]}' if layout == "changelog" else None)
+
+
+@pytest.mark.parametrize(
+    ("layout", "given", "reason"),
+    [
+        ("flat", {"payload": SECRET}, "$.values.payload: whether it holds a field whose policy is"),
+        ("structured", {**ROW, "payload": '{"a": {"b": 1}, "a": 2}'}, "the key 'a' stands twice"),
+        ("structured", {**ROW, "payload": '{"a": {"b": 1, "c": "\\ud800"}}'}, "surrogates"),
+    ],
+)
+def test_a_restored_row_that_cannot_be_judged_is_refused(layout, given, reason):
+    """Never a row that may hold what is dropped; without dropped fields it goes through."""
+    more = f", layout: {layout}"
+    event = decode_message(message_of_row("t", given))
+    assert shaper("[]", more).shape(event, NOW).values["payload"] == given["payload"]
+    with pytest.raises(InvalidRow) as refused:
+        shaper("[{path: a.b, policy: drop}]", more).shape(event, NOW)
+    assert reason in str(refused.value)

@@ -92,7 +92,8 @@ def test_longer_values_would_be_refused():
     )
     assert str(difference) == (
         "refuse  table p.d.t, column b: is STRING(9) NULLABLE in BigQuery and STRING NULLABLE in "
-        "its file: longer values are refused (ALTER COLUMN b SET DATA TYPE STRING)"
+        "its file: longer values are refused (ALTER TABLE `p.d.t` ALTER COLUMN b SET DATA TYPE "
+        "STRING)"
     )
 
 
@@ -127,6 +128,72 @@ def test_a_dropped_field_whose_column_is_there_is_told():
         Action.KEEP,
         "is in BigQuery only, though its field is now dropped; new rows are NULL in it",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "said"),
+    [
+        ("raw", "BYTES", ", and has old messages whole, with the fields that are now dropped"),
+        ("a", "JSON", ", and may have a.b, which is now dropped"),
+        ("A_B", "STRING", ", though its field is now dropped"),
+        (
+            "secret",
+            "STRING",
+            ", and may have a dropped field that had this `name`",
+        ),
+    ],
+)
+def test_where_old_rows_may_still_have_a_dropped_field_is_told(name, kind, said):
+    """As far as a live column's name tells; a file without dropped fields says nothing of it."""
+    table = parse_table("{table: t, columns: [{path: a.b, policy: drop}]}", "t.yaml")
+    silent = parse_table("{table: t}", "t.yaml")
+
+    def change(resource):
+        resource["schema"]["fields"].append({"name": name, "type": kind, "mode": "NULLABLE"})
+
+    for each, more in ((table, said), (silent, "")):
+        (difference,) = table_differences(each, "p.d", live(change, each))
+        assert difference.what == f"is in BigQuery only{more}; new rows are NULL in it"
+
+
+def test_case_does_not_count_in_clustering():
+    """BigQuery's column names are case-insensitive."""
+
+    def cluster(*names):
+        return lambda resource: resource.update(clustering={"fields": names})
+
+    assert found(cluster("ISSUE_KEY", "Operation")) == []
+    assert found(cluster("operation", "issue_key")) == [("change", "table p.d.t")]
+
+
+def test_columns_that_only_bigquery_has_count_too():
+    """Those inside a RECORD among them: what is to be added has to find room."""
+    table = parse_table("{table: t, columns: [{path: new}]}", "t.yaml")
+    own = len(table.columns) - 1
+
+    def change(number):
+        def to(resource):
+            fields = resource["schema"]["fields"]
+            fields[:] = [each for each in fields if each["name"] != "new"]
+            inner = [{"name": f"x{i}", "type": "STRING"} for i in range(number - own - 1)]
+            fields.append({"name": "theirs", "type": "RECORD", "fields": inner})
+
+        return to
+
+    added = ("add", "table p.d.t, column new")
+    kept = ("keep", "table p.d.t, column theirs")
+    assert found(change(9_999), table) == [added, kept]
+    assert found(change(10_000), table) == [added, kept, ("refuse", "table p.d.t")]
+    (refused,) = [
+        each
+        for each in table_differences(table, "p.d", live(change(10_000), table))
+        if each.action == Action.REFUSE
+    ]
+    assert str(refused) == (
+        "refuse  table p.d.t: would have 10,001 columns, with those in BigQuery only; it takes "
+        "10,000 (declare fewer, or drop some that are in BigQuery only)"
+    )
+    assert found(change(10_000), parse_table("{table: t}", "")) == [kept]
 
 
 def test_the_evolved_schema_keeps_what_is_not_declared():

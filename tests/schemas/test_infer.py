@@ -107,6 +107,21 @@ def test_maps_become_the_columns_of_their_leaves():
     assert columns(fields, levels=4)["m.n.deep.c"] == "INT64"
 
 
+@pytest.mark.parametrize("break_", ["\n", "\r", "\x85", "\u2028", "\u2029", "\r\n"])
+def test_names_that_hold_the_end_of_a_line_stay_on_one(break_):
+    """Comments and values: the file has the lines that it has for other names, and is right."""
+
+    def text(name):
+        fields = {name: 1, f"{name}2": None, "m": {name: "x"}}
+        return to_yaml(proposals(document(f"c{name}/1", fields), document(f"c{name}/1/d/1", {})))
+
+    odd = text(f"a{break_}b")
+    assert len(odd.splitlines()) == len(text("a b").splitlines())
+    tables = parse_tables([("t.yaml", odd)], shipped())[1:]
+    assert [table.collections for table in tables] == [(f"ca{break_}b",), ("d",)]
+    assert [c.path for c in tables[0].declared] == [(f"a{break_}b",), ("m", f"a{break_}b")]
+
+
 def test_maps_that_are_keyed_by_data_are_json():
     """More than a hundred keys, or most of them in less than one map in ten."""
     assert columns({"m": {f"k{i}": 1 for i in range(100)}})["m.k0"] == "INT64"

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import socket
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.command_line import EPILOG, main
+from schemas.command_line import BROKEN_PIPE, EPILOG, main, parser
 from schemas.live import BIGQUERY_EMULATOR_HOST
 from schemas.render import markdown, schema_json, terraform
 from schemas.table_file import parse_tables, shipped
@@ -60,8 +61,9 @@ def test_check_says_what_is_wrong(run):
     files = [write("a.yaml", BAD), write("b.yaml", "table: issues_latest\n")]
     assert run("check", *files) == (1, f"a.yaml:4: {BAD_LINE}\n", "")
     code, out, _ = run("check", "b.yaml")
-    taken = "the name issues_latest is already taken by table issues_stream"
-    assert (code, out) == (1, f"b.yaml:1: $.table: {taken} (one of the two has to give way)\n")
+    taken = "is already taken by table issues_stream (schemas/issues.yaml, the file that ships)"
+    remedy = "(`default: true` in a file of your own takes the place of that file)"
+    assert (code, out) == (1, f"b.yaml:1: $.table: the name issues_latest {taken} {remedy}\n")
 
 
 def test_check_reads_standard_input(run, monkeypatch):
@@ -119,6 +121,10 @@ def test_files_that_cannot_be_read_are_refused(run, verb):
         (["drop"], "invalid choice: 'drop'"),
         (["diff"], "the following arguments are required: --dataset"),
         (["diff", "--dataset", "d"], "argument --dataset: 'd' is not of the form PROJECT.DATASET"),
+        (["diff", "--dataset", "a.b.c"], "'a.b.c' is not of the form PROJECT.DATASET"),
+        (["diff", "--dataset", "x..y"], "'x..y' is not of the form PROJECT.DATASET"),
+        (["diff", "--dataset=-.d"], "'-.d' is not of the form PROJECT.DATASET"),
+        (["diff", "--dataset", "a.b:.d"], "'a.b:.d' is not of the form PROJECT.DATASET"),
         (["apply", "--data", "p.d"], "the following arguments are required: --dataset"),
         (["infer"], "the following arguments are required: FILE"),
         (["infer", "x", "--levels", "0"], "argument --levels: '0' is no number from 1"),
@@ -249,6 +255,45 @@ def test_verbs_without_a_cloud_load_no_client(argv):
     assert "schemas.verbs" in loaded
     assert not loaded & {"google.cloud.bigquery", "google.auth", "google.api_core", "grpc",
                          "requests", "apache_beam"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["p.d", "my-project-1.issues_ds", "example.com:my-project.D_1"])
+def test_a_dataset_is_of_a_project(name):
+    """An old project's id has a domain."""
+    assert parser().parse_args(["diff", "--dataset", name]).dataset == name
+
+
+def piped(argv, environment=None, **more):
+    environment = {**os.environ, "PYTHONUNBUFFERED": "", **(environment or {})}
+    return subprocess.run(
+        [sys.executable, "-m", "schemas", *argv],
+        cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True,
+        timeout=60, check=False, **more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("argv", [["check"], ["render"], ["--help"]])
+def test_a_reader_that_is_gone_ends_it_quietly(argv):
+    """As `| head` does: no traceback, and an exit code that is none of the others."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = piped(argv, stdout=writing)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (BROKEN_PIPE, "")
+
+
+def test_characters_that_an_output_lacks_are_escaped():
+    """On both outputs, rather than a traceback."""
+    text = "table: t\nlayout: \u00e9\U0001f600\n"
+    ascii_ = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = piped(["check", "-"], ascii_, input=text, stdout=subprocess.PIPE, encoding="utf-8")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert r"'\xe9\U0001f600' is no layout" in done.stdout
+    done = piped(["check", "\u00e9"], ascii_, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(r"\xe9: cannot be read: ")
 
 
 def test_the_module_runs():

@@ -10,6 +10,8 @@ from schemas.message import Message
 from schemas.recorded import from_line, to_line
 from tests.strategies import DATA, messages, recorded_messages
 
+JQ = "`jq -c 'if type == \"array\" then .[] else . end'` writes it so"
+
 
 @given(messages)
 def test_every_message_comes_back(message):
@@ -39,6 +41,12 @@ def test_what_gcloud_prints_is_read():
     assert from_line(line) == Message(b"")
 
 
+def test_gclouds_envelope_is_read():
+    """`pull` prints each message inside one, with the id by which it is acknowledged."""
+    line = '{"ackId": "a", "deliveryAttempt": 2, "message": {"data": "eA==", "messageId": "5"}}'
+    assert from_line(line) == Message(b"x", {}, "5")
+
+
 def test_the_recording_is_read_and_written_back():
     """The events of tests/data are whole messages of the Firestore emulator's."""
     recorded = recorded_messages()
@@ -53,8 +61,13 @@ def test_the_recording_is_read_and_written_back():
     ("line", "reason"),
     [
         ("", "Expecting value"),
-        ("{", "Expecting property name"),
-        ("[]", "one JSON object a line"),
+        ("{\n", f"in double quotes: JSON over several lines, where a message is one: {JQ}"),
+        ("[\n", f"Expecting value: JSON over several lines, where a message is one: {JQ}"),
+        ('{"data"', "Expecting ':'"),
+        ("[{}]", f"a recorded message is one JSON object a line, not an array: {JQ}"),
+        ('{"ackId": "a"}', "unknown key 'ackId'"),
+        ('{"message": "x"}', "one JSON object a line"),
+        ('{"message": {"ackId": "a", "message": {}}}', "unknown key 'ackId'"),
         ("5", "one JSON object a line"),
         ("null", "one JSON object a line"),
         ("[" * 100_000, "nested too deep"),

@@ -34,6 +34,17 @@ def route(router, path, **more):
     return table.name, dict(parameters)
 
 
+@pytest.mark.parametrize(
+    "text", [".", "..", "__x__", "____", "users/../issues", "users/{user}/__x__", "__x__/a/b"]
+)
+def test_ids_that_firestore_forbids_are_refused(text):
+    """No document can be there: it is a slip."""
+    with pytest.raises(ValueError, match=r"^Firestore has no id '"):
+        parse_collection(text)
+    near = text.replace("..", "...").replace("__", "_") if text != "." else ".a"
+    parse_collection(near)
+
+
 def test_a_collection_id_takes_it_at_any_depth():
     """As a collection group does, by the innermost collection."""
     router = Router(tables(["issues"]))

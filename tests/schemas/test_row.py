@@ -334,6 +334,20 @@ def test_small_data_that_grow_are_measured():
     assert refusal(message)[0] is RowTooLarge
 
 
+@pytest.mark.parametrize("numbers", [320, 500])
+def test_the_paths_of_inexact_numbers_count(numbers):
+    """Each repeats the names above it: a body of 23 KB is a row of 10 MB."""
+    name = "\u044f" * 10_000
+    message = manual_message(f'{{"{name}": [{",".join(["1e400"] * numbers)}]}}'.encode())
+    assert len(message.data) < 25_000
+    if numbers == 320:
+        assert len(shape(message).values["type_errors"]) == 320
+    else:
+        found, reason = refusal(message)
+        assert found is RowTooLarge
+        assert "(type_errors 100" in reason
+
+
 @settings(max_examples=30)
 @given(fields, st.integers(1, 40))
 def test_no_row_grows_beyond_what_is_not_measured(document, repeats):
@@ -377,7 +391,7 @@ def test_any_document_becomes_a_row_that_can_be_written(new, old):
 @given(row_values(TABLE.columns))
 def test_a_row_as_a_letter_comes_back_as_the_row(values):
     """Every type, the ends of each range among them; the letter is the row's message."""
-    values = values | {"created_at": NOW}
+    values = values | {"created_at": NOW, "event_id": values["event_id"] or "E"}
     message = message_of_row("issues_stream", values)
     row = shape(message)
     assert (row.table, row.message) == ("issues_stream", message)
@@ -405,7 +419,8 @@ def letter(data):
 
 
 def row_letter(**values):
-    return letter({"table": "issues_stream", "values": values})
+    given = {"event_id": "E", "created_at": NOW} | values
+    return letter({"table": "issues_stream", "values": given})
 
 
 @pytest.mark.parametrize(
@@ -451,4 +466,19 @@ def test_a_restored_row_is_judged_like_another():
     """Its day may have gone out of reach since it was shaped, and it may be too large."""
     assert refusal(row_letter(created_at=NOW - 1_825 * DAY))[0] is OutsidePartitionRange
     assert refusal(row_letter(created_at=NOW, title="x" * 9_900_001))[0] is RowTooLarge
-    assert shape(row_letter()).values == EMPTY
+    assert shape(row_letter()).values == EMPTY | {"event_id": "E", "created_at": NOW}
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"event_id": None}, "$.values.event_id: none, by which table issues_stream tells repeats"),
+        ({"event_id": ""}, "$.values.event_id: none"),
+        ({"created_at": None}, "$.values.created_at: none, so no partition for the row"),
+    ],
+)
+def test_a_restored_row_has_an_id_and_a_day(values, reason):
+    """Without them it would be in no partition, and no view could tell it from its repeats."""
+    found, text = refusal(row_letter(**values))
+    assert found is InvalidRow
+    assert text.startswith(reason)

@@ -7,7 +7,7 @@ from schemas.problem import ProblemsFound
 from schemas.structured import END, START
 from schemas.table import RAW, Column, Table, Type
 from schemas.table_file import parse_table, parse_tables, shipped
-from schemas.views import view_names
+from schemas.views import view_functions, view_names
 
 FIXED_START = [
     ("event_id", "STRING", "NULLABLE"),
@@ -142,6 +142,10 @@ NO_PATH = "is not a field path; write odd names in backticks, as in a.`b c`"
 NO_NAME = "is no column name (give it a `name` of letters, digits and _, 300 at most)"
 NO_TABLE = "(letters, digits and _, 1,024 at most)"
 EMPTY = "the item is empty (write something, or leave it out)"
+LONG_FUNCTION = (
+    "$.view_prefix: makes a function's name of 257 characters (BigQuery takes 256: 1 fewer)"
+)
+IN_PATTERN = "(give the parameter another name in the pattern)"
 OWN_NAME = "(give it a `name` of its own)"
 TYPES = "(known: STRING, INT64, FLOAT64, BOOL, BYTES, TIMESTAMP, JSON)"
 REQUIRED = "BigQuery adds no REQUIRED column, and a document can lack any field"
@@ -157,7 +161,8 @@ RESERVED = "BigQuery reserves the prefix of"
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", ["$: a mapping is expected, not None"]),
+        ("", ["$: the document is empty (write a table, or leave the document out)"]),
+        ("null", ["$: the document is empty (write a table, or leave the document out)"]),
         ("[]", ["$: a mapping is expected, not a list"]),
         ("{}", [f"$.table: the table's name is missing {NO_TABLE}"]),
         ("table: a-b", [f"$.table: 'a-b' is no table name {NO_TABLE}"]),
@@ -211,6 +216,17 @@ RESERVED = "BigQuery reserves the prefix of"
          [f"$.columns raw: the name 'raw' is taken by the layout {OWN_NAME}"]),
         ("{table: t, collections: ['u/{user}/i'], columns: [{path: user}]}",
          [f"$.columns user: the name 'user' is taken by the parameter {{user}} {OWN_NAME}"]),
+        ("{table: t, collections: ['u/{payload}/i/{event_id}']}",
+         [(f"$.columns the parameter {{{name}}}: the name '{name}' is taken by the layout "
+           f"{IN_PATTERN}") for name in ("payload", "event_id")]),
+        ("{table: t, collections: ['u/{_FILE_x}/i']}",
+         [f"$.columns the parameter {{_FILE_x}}: {RESERVED} '_FILE_x' {IN_PATTERN}"]),
+        ("{table: t, collections: [__x__]}",
+         [("$.collections[0]: Firestore has no id '__x__', as in '__x__': no `.`, `..`, `__x__`")]),
+        ("{table: t, columns: [{path: a, policy: none}]}",
+         ["$.columns[0].policy: 'none' is neither keep nor drop"]),
+        (f"{{table: t, view_prefix: {'v' * 241}}}", [LONG_FUNCTION]),
+        (f"{{table: t, layout: changelog, view_prefix: {'v' * 235}}}", [LONG_FUNCTION]),
         (f"{{table: t, columns: [{{path: a, description: {'d' * 1_025}}}]}}",
          ["$.columns[0].description: 1025 characters, BigQuery takes 1,024"]),
         (f"{{table: t, description: {'d' * 16_385}}}",
@@ -352,6 +368,8 @@ def test_names_of_the_greatest_length_are_taken():
         "t.yaml",
     )
     assert (len(table.name), len(table.declared[0].name)) == (1_024, 300)
+    table = parse_table(f"{{table: t, view_prefix: {'v' * 240}}}", "t.yaml")
+    assert max(map(len, view_functions(table, "p.d"))) == 256
 
 
 @pytest.mark.parametrize(
@@ -370,6 +388,9 @@ def test_partitions_are_as_large_as_the_file_says(text, expected):
     assert (table.partition, table.partition_by) == expected
 
 
+NO_CHARACTER = "stands for no character; U+10FFFF is the last"
+
+
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
@@ -381,6 +402,9 @@ def test_partitions_are_as_large_as_the_file_says(text, expected):
         ("!!python/x y", 1, "$: no use for 'tag:yaml.org,2002:python/x' (leave the tag out)"),
         ("table: !!set {a}", 1, "$.table: no use for 'tag:yaml.org,2002:set'"),
         ("table: t\nlayout: 0x_", 2, "$.layout: '0x_' is no int (write it in quotes)"),
+        ('table: t\nlayout: "\\U00110000"', 2, f"not YAML: an escape {NO_CHARACTER}"),
+        ('table: t\n\nlayout: "\\UFFFFFFFF"', 3, f"not YAML: an escape {NO_CHARACTER}"),
+        (f"table: t\nlayout: 1{':59' * 200}.5", 2, "$.layout: '1:59"),
         ("? [a]\n: b", 1, "$: a key is a word, no list or mapping"),
         ("table: t\n<<: 5", 2, "$['<<']: a mapping is merged, nothing else"),
     ],
@@ -389,6 +413,45 @@ def test_what_is_no_yaml_is_refused(text, line, reason):
     """A file that cannot be read is one problem, with its line; nothing of it is executed."""
     (problem,) = refusals(text)
     assert problem.startswith(f"t.yaml:{line}: {reason}")
+
+
+def test_half_of_a_surrogate_pair_is_refused_wherever_it_stands():
+    """YAML can write it, and neither BigQuery nor an output can take it: each with its line."""
+    found = refusals(
+        r"""table: "t\ud800"
+description: "\udfff"
+view_prefix: "\ud83d\ude00"
+collections: ["\ud800"]
+clustering: ["\ud800"]
+columns:
+  - path: "\ud800"
+  - path: a
+    name: "\ud800"
+    description: "x\udc00"
+"""
+    )
+    places = [problem.split(": ")[:2] for problem in found]
+    assert places == [
+        ["t.yaml:1", "$.table"],
+        ["t.yaml:2", "$.description"],
+        ["t.yaml:3", "$.view_prefix"],
+        ["t.yaml:4", "$.collections[0]"],
+        ["t.yaml:5", "$.clustering[0]"],
+        ["t.yaml:7", "$.columns[0].path"],
+        ["t.yaml:9", "$.columns[1].name"],
+        ["t.yaml:10", "$.columns[1].description"],
+    ]
+    assert found[1] == (
+        r"t.yaml:2: $.description: '\udfff' has half of a surrogate pair, which is no character "
+        "(write the character itself)"
+    )
+    assert parse_table('{table: t, description: "\\U0001F600"}', "").description == "\U0001f600"
+
+
+def test_a_policy_of_null_is_keep():
+    """As of any key without a value."""
+    table = parse_table("table: t\ncolumns:\n  - path: a\n    policy:\n", "t.yaml")
+    assert ([column.name for column in table.declared], table.dropped) == (["a"], ())
 
 
 def test_a_date_is_the_string_that_was_written():
@@ -480,8 +543,11 @@ def test_the_file_that_ships_comes_first_where_no_other_is_the_default():
     with pytest.raises(ProblemsFound) as caught:
         parse_tables([("t.yaml", "{table: t, collections: [issues]}")], shipped())
     (problem,) = caught.value.problems
-    taken = "the collection issues is already taken by table issues_stream"
-    assert str(problem) == f"t.yaml:1: $.collections[0]: {taken} {GIVE_WAY}"
+    assert str(problem) == (
+        "t.yaml:1: $.collections[0]: the collection issues is already taken by table issues_stream "
+        "(schemas/issues.yaml, the file that ships) (`default: true` in a file of your own takes "
+        "the place of that file)"
+    )
     tables = parse_tables(
         [("t.yaml", "{table: t, default: true, collections: [issues]}")], shipped()
     )

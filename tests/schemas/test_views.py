@@ -155,11 +155,16 @@ def test_counts_are_by_the_declared_columns():
             "a.`b c`",
             "('a' IN UNNEST(changed_fields) OR 'a.`b c`' IN UNNEST(changed_fields))",
         ),
+        ("`{source}`", "'`\\x7bsource}`' IN UNNEST(changed_fields)"),
+        ("`{groups}`", "'`\\x7bgroups}`' IN UNNEST(changed_fields)"),
         (r"`it's \\ here`", r"'`it\'s \\\\ here`' IN UNNEST(changed_fields)"),
     ],
 )
 def test_a_change_is_told_by_the_fields_path(path, among):
-    """The column's field, or a map that it is in; in Firestore's quoting, and that in SQL's."""
+    """The column's field, or a map that it is in; in Firestore's quoting, and that in SQL's.
+
+    No placeholder's name in it is taken for one.
+    """
     table = parse_table("{table: t, view_prefix: v, columns: [{path: status}]}", "")
     column = parse_table(
         "table: t\ncolumns:\n- path: " + "'" + path.replace("'", "''") + "'\n  name: status", ""
