@@ -33,12 +33,14 @@ _ROWS_A_REQUEST = 500
 _MOST_SENT = 8  # requests under way: bounds memory where one bundle is a whole recording
 _ROW_OVERHEAD = 8  # tag and length of a row in the request
 _REQUEST_OVERHEAD = 20_000  # names, offset and the writer's schema
+_MOST_BYTES = MAX_REQUEST_BYTES - _REQUEST_OVERHEAD  # of a request's rows
 
 
 class AppendRows(beam.PTransform):
     """Appends each Row to its table.
 
-    Output: `failed` (Failure of stage `write`) for what BigQuery refused for its content.
+    Output: `failed` (Failure of stage `write`) for what BigQuery refused for its content, and for
+    a row that alone is beyond what a request takes.
 
     Args:
         tables: Of the job.
@@ -74,12 +76,18 @@ class _Append(beam.DoFn):
         self._failures: list[Failure] = []
 
     def process(self, row: Row) -> None:
+        data = self._encoders[row.table].encode(row.values)
+        size = len(data) + _ROW_OVERHEAD
+        if size > _MOST_BYTES:
+            # Never sent: the service's answer to a request that is too large need not say whose
+            # fault it is, and as RESOURCE_EXHAUSTED it would be waited out for ever.
+            self._failed.inc()
+            self._failures.append(Failure(row.message, "write", "RowTooLarge", _too_large(size)))
+            return
         batch = self._batches.get(row.table)
         if batch is None:
             batch = self._batches[row.table] = _Batch()
-        data = self._encoders[row.table].encode(row.values)
-        size = len(data) + _ROW_OVERHEAD
-        if batch.rows and batch.bytes + size > MAX_REQUEST_BYTES - _REQUEST_OVERHEAD:
+        if batch.rows and batch.bytes + size > _MOST_BYTES:
             self._send(row.table, batch)
             batch = self._batches[row.table] = _Batch()
         batch.rows.append(row)
@@ -137,6 +145,10 @@ class _Append(beam.DoFn):
             key = (self._dataset, table)
             self._waits.inc(resident.growth(("waits", *key), sender.waits))
             self._streams.inc(resident.growth(("streams", *key), sender.streams))
+
+
+def _too_large(size: int) -> str:
+    return f"the row takes {size} bytes of a request, which takes {_MOST_BYTES}"
 
 
 class _Batch:

@@ -7,15 +7,12 @@ import argparse
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-
-from apache_beam.io.filesystems import FileSystems
 
 from pipeline.beam_flags import beam_problems
+from pipeline.table_files import read_tables
 from schemas.problem import Problem, ProblemsFound
 from schemas.routing import DEFAULT_TABLE, UNMATCHED
 from schemas.table import Table
-from schemas.table_file import parse_tables, shipped
 
 DESCRIPTION = "Runs the job on Dataflow; without --runner on this machine."
 
@@ -109,8 +106,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "schema",
-        "Table file, local or gs://; once for each table. Unless one of them is the default table, "
-        "schemas/issues.yaml is.",
+        "Table file, local or gs://, of one table or several; can be given several times. Unless "
+        "one of the tables is the default table, that of schemas/issues.yaml is.",
         metavar="FILE",
         many=True,
     ),
@@ -248,7 +245,7 @@ def parse(
         problems.append(
             Problem("--project", "not given, and the environment names none", "give --project ID")
         )
-    tables = _tables(given.get("schema", ()), problems)
+    tables = read_tables(given.get("schema", ()), problems)
     text = {
         option.name: given.get(option.name) or (option.default or "").format(project=project)
         for option in OPTIONS
@@ -274,28 +271,6 @@ def parse(
     if problems:
         raise ProblemsFound(problems)
     return settings
-
-
-def _tables(files: Sequence[str], problems: list[Problem]) -> tuple[Table, ...]:
-    texts = []
-    for file in files:
-        try:
-            texts.append((file, _read(file)))
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(Problem(f"--schema {file}", f"cannot be read: {error}"))
-    try:
-        return parse_tables(texts, shipped()) if len(texts) == len(files) else ()
-    except ProblemsFound as error:
-        problems += error.problems
-        return ()
-
-
-def _read(file: str) -> str:
-    if "://" not in file:
-        return Path(file).read_text("utf-8")
-    with FileSystems.open(file) as opened:
-        text: str = opened.read().decode("utf-8")
-        return text
 
 
 def _full(name: str, project: str, kind: str) -> str:

@@ -14,6 +14,7 @@ from google.auth.exceptions import GoogleAuthError
 from pipeline.dead_letters import write_parked
 from pipeline.options import Settings
 from pipeline.outages import is_transient
+from pipeline.table_files import apply_command
 from schemas import live
 from schemas.apply import missing_columns
 from schemas.problem import Problem
@@ -123,23 +124,22 @@ def _tables(settings: Settings, problems: list[Problem], deadline: float) -> Non
     client = live.bigquery_client(settings.output_dataset.partition(".")[0])
     for table in settings.tables:
         full = f"{settings.output_dataset}.{table.name}"
+        command = apply_command(table, settings.output_dataset)
         found = _ask(
             f"table {full}",
             lambda full=full: client.get_table(full, timeout=_CALL_DEADLINE, retry=None),  # type: ignore[misc]
             problems,
             deadline,
-            "create it: python -m schemas apply",
+            f"create it: {command}",
         )
         if found is None:
             continue
-        missing, wrong = missing_columns(table, found.schema)
+        missing, wrong = missing_columns(table, found.schema, full)
         problems += wrong
         if missing:
             names = ", ".join(column.name for column in missing)
             problems.append(
-                Problem(
-                    f"table {full}", f"lacks columns: {names}", "add them: python -m schemas apply"
-                )
+                Problem(f"table {full}", f"lacks columns: {names}", f"add them: {command}")
             )
 
 

@@ -6,10 +6,9 @@ it starts, and once more when the leases of the one before have run out, in case
 last moment had not arrived yet.
 """
 
-import heapq
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from pipeline import resident
 from pipeline.leases import LEASE_SECONDS
@@ -31,14 +30,15 @@ class WrittenIds:
     """The `event_id`s that the tables held when the process began.
 
     Args:
-        recent: From two times (microseconds) to the ids ingested between, the oldest first.
+        recent: From two times (microseconds) to the keys of the ids ingested between, a table's
+            at a time and the oldest of it first; the ids of the last table are kept the longest.
         horizon: Seconds to look back.
         clock: Monotonic seconds.
     """
 
     def __init__(
         self,
-        recent: Callable[[int, int], Iterable[str]],
+        recent: Callable[[int, int], Iterable[Iterable[bytes]]],
         horizon: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -61,8 +61,8 @@ class WrittenIds:
 
     def _warm(self) -> None:
         began = self._clock()
-        keys = (SeenIds.key(id_) for id_ in self._recent(self._since, self._until))
-        if forgotten := self.ids.add(keys):
+        # Table by table, so that only one's keys are held twice.
+        if forgotten := sum(map(self.ids.add, self._recent(self._since, self._until))):
             _log.warning("%d event ids more than the bound of %d", forgotten, MOST_IDS)
         _log.info(
             "%d event ids known from the tables (%.1f s)", len(self.ids), self._clock() - began
@@ -86,9 +86,19 @@ def written_ids(dataset: str, tables: tuple[Table, ...], horizon: float) -> Seen
             Lookups(client, dataset, table) for table in tables if layout_of(table).has_event_id
         ]
 
-        def recent(since: int, until: int) -> Iterable[str]:
-            found = (lookups.recent(since, until, MOST_IDS) for lookups in asked)
-            return (event_id for _, event_id in heapq.merge(*found))
+        # Those that cannot tell when a row came give 40 days of ids, most of them acknowledged
+        # long ago: they come first, to be the first forgotten beyond the bound.
+        asked.sort(key=lambda lookups: lookups.tells_ingest_time)
+
+        def recent(since: int, until: int) -> Iterator[list[bytes]]:
+            for lookups in asked:
+                limit = MOST_IDS // len(asked)
+                keys = lookups.recent(since, until, limit)
+                if len(keys) == limit:
+                    _log.warning(
+                        "table %s: only its newest %d event ids are known", lookups.name, limit
+                    )
+                yield keys
 
         return WrittenIds(recent, horizon)
 

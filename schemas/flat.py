@@ -14,7 +14,9 @@ from schemas.times import format_micros
 
 COLUMNS = (
     Column("issue_id", Type.STRING, description="For people; a document has one, not unique."),
-    Column("source", Type.STRING, description="manual-api, firestore-eventarc or firestore-import."),
+    Column(
+        "source", Type.STRING, description="manual-api, firestore-eventarc or firestore-import."
+    ),
     Column(
         "created_at", Type.STRING, description="RFC 3339 in UTC with six decimals; sorts as text."
     ),

@@ -10,10 +10,12 @@ wrong with it, and where it is mended, each with a test:
 | start-up wants DuckDB's extension repository on the network | `storage` |
 | every append copies the whole table, for time travel | `history` |
 | `tables.patch` adds a column to the catalog only | `catalog` |
+| `tables.patch` with `"clustering": null` keeps the clustering | `catalog` |
 | killed between a table and its catalog row, the table can't be made again | `catalog` |
 | every finished query is kept for ever, in memory and on disk | `catalog`, `queries` |
 | `numRows` is counted by hand and drifts | `queries` |
 | a view's resource lacks its SQL | `queries` |
+| an apostrophe in a JSONPath ends the query | `queries` |
 | one slow query stops all other calls: everything runs on one event loop | `queries` |
 | bad rows are not named, one undecodable row ends the call | `rows`, `storing` |
 | an out-of-range TIMESTAMP is taken and breaks every SELECT; REQUIRED is not held | `rows` |

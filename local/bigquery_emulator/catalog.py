@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+import bqemulator.api.routes.tables as tables_routes
 from bqemulator.api.routes.tabledata import _fields_raw_from_schema
 from bqemulator.catalog.duckdb_repository import DuckDBCatalogRepository
 from bqemulator.domain.errors import UnsupportedFeatureError
@@ -16,6 +17,23 @@ from bqemulator.storage.type_map import bq_schema_to_duckdb_columns
 from local.bigquery_emulator.lateness import Lateness
 
 KEPT_JOBS = 256
+
+
+def install() -> None:
+    """Puts the mend of `tables.patch` in place of the stock function.
+
+    A member that is null is to be cleared (https://cloud.google.com/bigquery/docs/reference/rest/
+    v2/tables/patch); the stock server takes `"clustering": null` for one that was not sent.
+    """
+    stock = tables_routes._rest_to_table_meta
+
+    def table_of(project: str, dataset: str, body: dict[str, Any], *more: Any) -> Any:
+        table = stock(project, dataset, body, *more)
+        if "clustering" in body and body["clustering"] is None:
+            return table.model_copy(update={"clustering": None})
+        return table
+
+    tables_routes._rest_to_table_meta = table_of
 
 
 class SteadyCatalog(DuckDBCatalogRepository):  # type: ignore[misc]

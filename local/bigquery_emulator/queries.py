@@ -10,6 +10,7 @@ import bqemulator.api.routes.tables as tables_routes
 from bqemulator.domain.errors import DomainError
 from bqemulator.jobs import executor
 from bqemulator.storage.sql_identifiers import quoted_table_ref
+from sqlglot.generator import Generator
 
 from local.bigquery_emulator.storage import CursorEngine
 
@@ -75,8 +76,19 @@ def _run(
         raise executor.translate_runtime_error(error, duckdb_sql=sql) from error
 
 
+def jsonpath_sql(generator: Any, expression: Any) -> str:
+    """A JSONPath as DuckDB's literal; sqlglot leaves an apostrophe in it as it is."""
+    expression.set("escape", True)
+    text: str = _stock_jsonpath(generator, expression)
+    return text
+
+
+_stock_jsonpath = Generator.jsonpath_sql
+
+
 def install(engine: CursorEngine) -> None:
     """Puts these mends in place of the stock functions, for the server of this engine."""
+    Generator.jsonpath_sql = jsonpath_sql
     executor._run_single_sql = run_statement
     executor.JOB_SCHEMAS = jobs_routes.JOB_SCHEMAS = {}
     executor.JOB_RESULTS = jobs_routes.JOB_RESULTS = RecentResults(executor.JOB_SCHEMAS)

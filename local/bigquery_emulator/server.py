@@ -17,7 +17,7 @@ from bqemulator.grpc_api import interceptors
 from bqemulator.grpc_api.read_servicer import BigQueryReadHandler
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped, unused-ignore]
 
-from local.bigquery_emulator import queries
+from local.bigquery_emulator import catalog, queries
 from local.bigquery_emulator.catalog import SteadyCatalog
 from local.bigquery_emulator.history import NoHistory
 from local.bigquery_emulator.lateness import Lateness
@@ -49,6 +49,7 @@ class MendedServer(stock.EmulatorServer):  # type: ignore[misc]
         """Starts it, and says on standard error where it listens."""
         began = time.monotonic()
         queries.install(self._engine)
+        catalog.install()
         # `start` makes these two itself, by these names.
         stock.SnapshotManager = NoHistory
         stock.build_grpc_server = grpc_server

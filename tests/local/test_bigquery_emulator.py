@@ -476,6 +476,12 @@ def test_a_views_sql_comes_back(stand):
     assert (live_view.table_type, live_view.view_query) == ("VIEW", view.view_query)
 
 
+def test_an_apostrophe_in_a_jsonpath_is_a_key(stand):
+    """In plain queries, and so in views and table functions."""
+    document = r"""PARSE_JSON('{"it\'s": "x"}')"""
+    assert stand.sql(rf"""SELECT JSON_VALUE({document}, '$."it\'s"')""") == [("x",)]
+
+
 def test_a_column_added_under_an_open_call_is_written(stand):
     """tables.patch adds the column for real, and the open call may send it from then on."""
     table = stand.table("widened")
@@ -492,6 +498,24 @@ def test_a_column_added_under_an_open_call_is_written(stand):
         assert not call.send(new).error.code
     rows = stand.sql("SELECT id, extra FROM ds.widened ORDER BY id")
     assert rows == [(0, None), (1, None), (2, "seen")]
+
+
+def test_a_patch_with_null_clears_the_clustering(stand):
+    """As the service has it; a patch that does not name the clustering leaves it alone."""
+    table = bigquery.Table(f"{DATASET}.clustered", schema=COLUMNS)
+    table.clustering_fields = ["id"]
+    table = stand.rest.create_table(table, timeout=DEADLINE, retry=None)
+
+    def clustering():
+        found = stand.rest.get_table(f"{DATASET}.clustered", timeout=DEADLINE, retry=None)
+        return found.clustering_fields
+
+    table.description = "patched"
+    stand.rest.update_table(table, ["description"], timeout=DEADLINE, retry=None)
+    assert clustering() == ["id"]
+    table.clustering_fields = None
+    stand.rest.update_table(table, ["clustering_fields"], timeout=DEADLINE, retry=None)
+    assert clustering() is None
 
 
 # Rows

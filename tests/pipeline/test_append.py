@@ -177,6 +177,26 @@ def test_a_request_stays_under_the_limit(writers):
     assert counters["write", "rows"] == 29
 
 
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_row_beyond_the_limit_is_never_sent(writers, over):
+    """Alone beyond what a request takes it is a Failure at once: sent, it might be for ever."""
+    limit = MAX_REQUEST_BYTES - append._REQUEST_OVERHEAD
+    encoder = Encoder(TABLES[0])
+    rest = len(encoder.encode(row("a", "2", payload="x" * 9_000_000).values)) - 9_000_000
+    size = limit + over - append._ROW_OVERHEAD
+    large = row("a", "2", payload="x" * (size - rest))
+    assert len(encoder.encode(large.values)) == size
+    failures, counters = run([row("a", "1"), large, row("a", "3")])
+    requests = [[each.event_id for each in one] for one in writers[DATASET, "a"].requests]
+    if not over:
+        assert (requests, failures) == ([["1"], ["2"], ["3"]], [])
+        return
+    assert requests == [["1", "3"]]
+    reason = f"the row takes {limit + 1} bytes of a request, which takes {limit}"
+    assert failures == [Failure(large.message, "write", "RowTooLarge", reason)]
+    assert (counters["write", "rows"], counters["write", "failed"]) == (2, 1)
+
+
 def test_rows_and_names_fit_a_request():
     """What a request adds to its rows fits into what the batching leaves for it."""
     assert MAX_REQUEST_BYTES < 10_000_000

@@ -1,9 +1,14 @@
 """The command line: defaults, and every problem at once in exact words."""
 
 import argparse
+import threading
+import time
 
 import pytest
+from google.api_core import exceptions
+from google.auth.exceptions import DefaultCredentialsError
 
+from pipeline import table_files
 from pipeline.beam_flags import beam_flags
 from pipeline.engines import DATAFLOW, DIRECT, ENGINES, objections
 from pipeline.options import DESCRIPTION, OPTIONS, parse, parser
@@ -246,8 +251,86 @@ def test_problems_of_table_files(tmp_path):
         parsed(f"--schema={missing}")
 
 
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("s3://x/y.yaml", "neither a local path nor gs://"),
+        ("foo://x", "neither a local path nor gs://"),
+        ("hdfs://h/x", "neither a local path nor gs://"),
+        ("nul\0", "embedded null byte"),
+    ],
+)
+def test_a_place_of_table_files_that_is_unknown(place, why):
+    """Only what the flag's help names is read; all else is a problem beside the others."""
+    with pytest.raises(ProblemsFound) as found:
+        parsed(f"--schema={place}", "--job_name=X Y")
+    told = [problem.where for problem in found.value.problems]
+    assert told == ["--job_name", f"--schema {place}"]
+    assert found.value.problems[1].what == f"cannot be read: {why}"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DefaultCredentialsError("no credentials"),
+        exceptions.Forbidden("not you"),
+        OSError("broken"),
+    ],
+)
+def test_a_table_file_that_may_not_be_read(monkeypatch, tmp_path, error):
+    """The problems of the files that were read are told with it, each of its own."""
+
+    def refuse(path):
+        raise error
+
+    monkeypatch.setattr(table_files.FileSystems, "open", refuse)
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("table: a-b\n")
+    with pytest.raises(ProblemsFound) as found:
+        parsed("--schema=gs://nope/x.yaml", f"--schema={bad}")
+    told = [str(problem) for problem in found.value.problems]
+    assert told[0] == f"--schema gs://nope/x.yaml: cannot be read: {error}"
+    assert [text.split(": ")[1] for text in told[1:]] == ["$.table"]
+
+
+def test_what_a_file_that_is_missing_would_settle_is_not_judged(tmp_path):
+    """Whether the tables go together is not asked before all of them are there."""
+    shipped_name = tmp_path / "a"
+    shipped_name.write_text("{table: issues_stream, collections: [x]}")
+    with pytest.raises(ProblemsFound) as found:
+        parsed(f"--schema={shipped_name}", f"--schema={tmp_path / 'missing'}")
+    assert [problem.where for problem in found.value.problems] == [
+        f"--schema {tmp_path / 'missing'}"
+    ]
+
+
+def test_a_read_that_hangs_has_a_deadline(monkeypatch, tmp_path):
+    """As one of gs:// without credentials does; several wait side by side."""
+    ended = threading.Event()
+    monkeypatch.setattr(table_files, "_READ_SECONDS", 0.2)
+    monkeypatch.setattr(table_files.FileSystems, "open", lambda path: ended.wait(30))
+    began = time.monotonic()
+    try:
+        with pytest.raises(ProblemsFound) as found:
+            parsed("--schema=gs://a/x", "--schema=gs://b/x", f"--schema={tmp_path / 'missing'}")
+    finally:
+        ended.set()
+    assert time.monotonic() - began < 10
+    remedy = "without credentials a read never ends: gcloud auth application-default login"
+    told = [str(problem) for problem in found.value.problems]
+    assert told[:2] == [
+        f"--schema gs://{bucket}/x: not read within 0.2 s ({remedy})" for bucket in "ab"
+    ]
+    assert told[2].startswith(f"--schema {tmp_path / 'missing'}: cannot be read: ")
+
+
+def test_the_deadline_of_the_reads_is_short():
+    """Nobody waits for half a minute to be told."""
+    assert table_files._READ_SECONDS < 30
+
+
 def test_several_tables(tmp_path):
-    """`--schema` is given once for each table."""
+    """`--schema` can be given several times."""
     for name, more in (("a", "default: true"), ("b", "layout: flat")):
         (tmp_path / name).write_text(f"table: {name}\n{more}\n")
     settings = parsed(f"--schema={tmp_path / 'a'}", f"--schema={tmp_path / 'b'}")

@@ -10,13 +10,14 @@ from google.cloud import bigquery
 from pipeline import preflight as module
 from pipeline.options import parse
 from pipeline.preflight import preflight
-from schemas import live
+from schemas import command_line, live
 from schemas.apply import bigquery_schema
 
 TOPIC = "projects/demo-project/topics/issues"
 DEAD = "projects/demo-project/topics/issues-dead-letter"
 TABLE = "demo-project.issues_ds.issues_stream"
 SUBSCRIPTION = "projects/demo-project/subscriptions/issues-pipeline-sub"
+APPLY = "python -m schemas apply --dataset demo-project.issues_ds"
 AWAY = exceptions.ServiceUnavailable("connection refused")
 
 
@@ -94,7 +95,7 @@ def test_everything_is_missing(cloud, settings):
             "before the publisher starts: a topic without a subscription discards what comes)"
         ),
         f"--dead_letter_topic {DEAD}: is not there (create it, with a subscription)",
-        f"table {TABLE}: is not there (create it: python -m schemas apply)",
+        f"table {TABLE}: is not there (create it: {APPLY})",
     ]
 
 
@@ -144,8 +145,22 @@ def test_columns_that_are_missing_or_different(cloud, settings):
             "in its file (BigQuery keeps a column's type: give it another `name` in the file, and "
             "it is added)"
         ),
-        f"table {name}: lacks columns: votes, auth_id (add them: python -m schemas apply)",
+        f"table {name}: lacks columns: votes, auth_id (add them: {APPLY})",
     ]
+
+
+def test_the_command_that_makes_a_table_of_a_file(cloud, tmp_path):
+    """It names the dataset, and a file where the table is not the shipped one; it is accepted."""
+    (tmp_path / "a").write_text("{table: a, collections: [x]}")
+    flags = [f"--schema={tmp_path / 'a'}", "--output_dataset=other-project:ds"]
+    command = "python -m schemas apply FILE --dataset other-project.ds"
+    cloud.schemas.clear()
+    assert told(parse(["--project=demo-project", *flags], lambda: ""))[-1] == (
+        f"table other-project.ds.a: is not there (create it: {command})"
+    )
+    for text in (command, APPLY):
+        given = command_line.parser().parse_args(text.split()[3:])
+        assert given.dataset == text.split()[-1]
 
 
 def test_access_denied(cloud, settings):

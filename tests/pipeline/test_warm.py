@@ -1,5 +1,7 @@
 """The duplicate cache knows what the tables hold: at the start, and once more a lease later."""
 
+import tracemalloc
+
 import pytest
 import requests
 from google.api_core import exceptions
@@ -25,7 +27,7 @@ DEADLINE = 20
 
 
 class Tables:
-    """What the tables answer to each question; keeps what was asked."""
+    """What one table answers to each question; keeps what was asked."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
@@ -33,7 +35,11 @@ class Tables:
 
     def __call__(self, since, until):
         self.asked.append((since, until))
-        return self.answers.pop(0)
+        return [keys(*self.answers.pop(0))]
+
+
+def keys(*ids):
+    return [SeenIds.key(id_) for id_ in ids]
 
 
 def knows(seen, *ids):
@@ -58,6 +64,67 @@ def test_the_newest_are_kept(monkeypatch, caplog):
     written = WrittenIds(Tables(["a", "b", "c", "d", "e"]), 3_600, Clock())
     assert knows(written.get(), "a", "b", "c", "d", "e") == [False, False, True, True, True]
     assert "2 event ids more than the bound of 3" in caplog.text
+
+
+TWO_TABLES = parse_tables(
+    [
+        ("s", "table: s\nlayout: structured\ndefault: true"),
+        ("c", "table: c\nlayout: changelog\ncollections: [cs]"),
+    ]
+)
+
+
+def test_tables_share_the_bound(monkeypatch, caplog):
+    """Each table is asked for its part of the bound, and the log names one that holds more."""
+    held = {"s": ["s1"], "c": ["c1", "c2", "c3"]}
+    asked = []
+
+    def recent(lookups, since, until, limit):
+        name = lookups.name.rpartition(".")[2]
+        asked.append((name, limit))
+        return keys(*held[name][-limit:])
+
+    monkeypatch.setattr(live, "bigquery_client", lambda project: None)
+    monkeypatch.setattr(Lookups, "recent", recent)
+    monkeypatch.setattr(warm, "MOST_IDS", 4)
+    seen = written_ids(f"{PROJECT}.ds", TWO_TABLES, 60.0)
+    # Those that cannot tell when a row came first: the others' ids are forgotten after theirs.
+    assert asked == [("c", 2), ("s", 2)]
+    assert knows(seen, "c1", "c2", "c3", "s1") == [False, True, True, True]
+    assert f"table {PROJECT}.ds.c: only its newest 2 event ids are known" in caplog.text
+    assert f"table {PROJECT}.ds.s" not in caplog.text
+    assert seen.add(keys("later", "latest")) == 1
+    assert knows(seen, "c2", "c3", "s1", "later", "latest") == [False, True, True, True, True]
+
+
+class Answer:
+    """A BigQuery client whose every query gives so many rows, made one by one as they are read."""
+
+    def __init__(self, rows):
+        self._rows = rows
+        self.held = 0
+
+    def query(self, *_, **__):
+        return self
+
+    def result(self, **_):
+        for number in range(self._rows):
+            yield (f"{number:036}",)
+        self.held = tracemalloc.get_traced_memory()[0]
+
+
+def test_ids_are_hashed_as_they_come():
+    """What is held when the last row has been read is a key an id, not the text of the rows."""
+    client = Answer(20_000)
+    lookups = Lookups(client, f"{PROJECT}.ds", TWO_TABLES[1])
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        found = lookups.recent(0, 1, 20_000)
+    finally:
+        tracemalloc.stop()
+    assert found[-1] == SeenIds.key(f"{0:036}")  # the newest, which was asked for first
+    assert (client.held - before) / 20_000 < 64
 
 
 def test_warmed_once_more_when_old_leases_have_run_out():
@@ -163,16 +230,14 @@ def test_recent_ids_on_a_real_table(lookups, client):
     now = now_micros()
 
     def recent(age, limit=10, until=now):
-        pairs = lookups.recent(now - age, until, limit)
-        assert pairs == sorted(pairs)
-        return [event_id for _, event_id in pairs]
+        return lookups.recent(now - age, until, limit)
 
-    assert recent(60_000_000) == ["now"]
-    assert recent(2 * 3_600_000_000) == ["hour", "now"]
-    assert recent(2 * 3_600_000_000, limit=1) == ["now"]
-    assert recent(2 * 3_600_000_000, until=now - 60_000_000) == ["hour"]
+    assert recent(60_000_000) == keys("now")
+    assert recent(2 * 3_600_000_000) == keys("hour", "now")
+    assert recent(2 * 3_600_000_000, limit=1) == keys("now")
+    assert recent(2 * 3_600_000_000, until=now - 60_000_000) == keys("hour")
     # An event far older than any that could be delivered again is not looked for.
-    assert recent(60 * DAY) == ["old", "hour", "now"]
+    assert recent(60 * DAY) == keys("old", "hour", "now")
     for text, parameters in client.queries:
         assert "WHERE ingest_time >= @since AND ingest_time < @until AND created_at >= @day" in text
         assert set(parameters) == {"since", "until", "day"}
@@ -197,7 +262,10 @@ CHANGELOG = Table(
 
 @pytest.fixture
 def changelog(client, request):
-    """A table without ingest_time: events ahead of the clock, of now, of 39 and of 41 days ago."""
+    """A table without ingest_time: events ahead of the clock, of now, of 39 and of 41 days ago.
+
+    And a row without an id, as an import of another system's leaves it.
+    """
     dataset = request.node.name
     client._client.create_dataset(dataset, timeout=DEADLINE, retry=None)
     made = bigquery_table(CHANGELOG, f"{PROJECT}.{dataset}")
@@ -207,6 +275,7 @@ def changelog(client, request):
     values = ", ".join(
         f"(TIMESTAMP '{format_micros(now - age)}', '{name}')" for name, age in ages.items()
     )
+    values += f", (TIMESTAMP '{format_micros(now)}', NULL)"
     insert = f"INSERT INTO {dataset}.{CHANGELOG.name} (timestamp, event_id) VALUES {values}"
     job = client._client.query(insert, timeout=DEADLINE, retry=None, job_retry=None)
     job.result(timeout=DEADLINE, retry=None, job_retry=None)
@@ -216,19 +285,17 @@ def changelog(client, request):
 def test_recent_ids_of_a_table_without_ingest_time(changelog, client):
     """All events since 40 days before are recent, the newest by their own time if there are more.
 
-    Also one that its sender dates ahead of our clock.
+    Also one that its sender dates ahead of our clock. A row without an id is left out.
     """
     now = now_micros()
 
     def recent(limit):
-        pairs = changelog.recent(now - 60_000_000, now, limit)
-        assert pairs == sorted(pairs)
-        return [event_id for _, event_id in pairs]
+        return changelog.recent(now - 60_000_000, now, limit)
 
-    assert recent(10) == ["39 days", "now", "ahead"]
-    assert recent(2) == ["now", "ahead"]
+    assert recent(10) == keys("39 days", "now", "ahead")
+    assert recent(2) == keys("now", "ahead")
     text, parameters = client.queries[0]
-    assert "WHERE timestamp >= @day ORDER BY timestamp DESC" in text
+    assert "WHERE timestamp >= @day AND event_id IS NOT NULL ORDER BY timestamp DESC" in text
     assert parameters == {"day": format_micros(now - 60_000_000 - 40 * DAY)}
 
 
@@ -248,10 +315,14 @@ def test_a_table_that_is_as_declared(lookups):
 
 
 def test_a_table_that_is_missing(client):
-    """A table that is not there is a problem with its full name."""
+    """A table that is not there is a problem with its full name and the command that makes it."""
     missing = Lookups(client, f"{PROJECT}.nowhere", shipped()[0])
-    with pytest.raises(ProblemsFound, match=r"demo-project\.nowhere\.issues_stream: is not there"):
+    with pytest.raises(ProblemsFound) as found:
         missing.check_present()
+    assert str(found.value) == (
+        "table demo-project.nowhere.issues_stream: is not there "
+        "(run python -m schemas apply --dataset demo-project.nowhere, then start again)"
+    )
 
 
 def test_asking_rides_out_an_outage(lookups, client, no_waiting):
@@ -269,7 +340,7 @@ def test_asking_rides_out_an_outage(lookups, client, no_waiting):
 
     client._client.query = failing
     now = now_micros()
-    assert [event_id for _, event_id in lookups.recent(now - 60_000_000, now, 10)] == ["now"]
+    assert lookups.recent(now - 60_000_000, now, 10) == keys("now")
     assert len(no_waiting.waits) == 2
 
 
