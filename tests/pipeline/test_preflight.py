@@ -141,7 +141,7 @@ def test_columns_that_are_missing_or_different(cloud, settings):
     cloud.schemas[name] = fields
     assert told(settings) == [
         (
-            "table issues_stream, column title: is INT64 NULLABLE in BigQuery and STRING NULLABLE "
+            f"table {name}, column title: is INT64 NULLABLE in BigQuery and STRING NULLABLE "
             "in its file (BigQuery keeps a column's type: give it another `name` in the file, and "
             "it is added)"
         ),
