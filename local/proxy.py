@@ -17,6 +17,9 @@ _LOOK_UP_SECONDS = 0.2
 _RESET = struct.pack("ii", 1, 0)
 
 
+_Pair = tuple[socket.socket, socket.socket]
+
+
 class Proxy:
     """Listens on a port and passes bytes to a target and back, unless told to misbehave.
 
@@ -116,23 +119,26 @@ class Proxy:
                 return
             self._pairs.add(pair)
             self.accepted += 1
-        back = threading.Thread(target=self._pass, args=(server, client), daemon=True)
+        back = threading.Thread(target=self._pass, args=(server, client, pair), daemon=True)
         back.start()
-        self._pass(client, server)
+        self._pass(client, server, pair)
         back.join()
         with self._lock:
             self._pairs.discard(pair)
         for end in pair:
             end.close()
 
-    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pass(self, source: socket.socket, sink: socket.socket, pair: _Pair) -> None:
         """One direction, until its source ends; then its sink is told, and may still answer."""
         try:
             while piece := source.recv(_CHUNK):
                 if self._delay:
                     time.sleep(self._delay)
                 sink.sendall(piece)
-            sink.shutdown(socket.SHUT_WR)
+            with self._lock:
+                # What `refuse` has woken is no end to be passed on: its peer is to be reset.
+                if pair in self._pairs:
+                    sink.shutdown(socket.SHUT_WR)
         except OSError:  # reset by either end, or by `refuse`
             _reset((source, sink))
 

@@ -258,7 +258,8 @@ def test_a_dead_letter_published_again_is_the_next_attempt(job):
     assert job.run() == 0
     (first,) = job.letters(message)
     job.publish(first, first)
-    assert job.run(*AFTER_A_RUN) == 0
+    # Both of the first run's pulls may be handed it, one after the other.
+    assert job.run("--stop_when_idle", "25") == 0
     _, second = job.letters(message)
     assert (first.attribute(ATTEMPT), second.attribute(ATTEMPT)) == ("1", "2")
     assert (first.attribute(DEDUP_ID), second.attribute(DEDUP_ID)) == (
