@@ -51,6 +51,7 @@ Json = Any
 _BYTES_START = frozenset(b"\x0a\x12\x1a")  # the tags of value, old_value and update_mask
 # protobuf's JSON takes both alphabets, padded or not.
 _JSON_BYTES = re.compile(r"[A-Za-z0-9+/_-]*={0,2}", re.ASCII)
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _FINITE_LIMIT = float("inf")
 
 
@@ -105,6 +106,9 @@ def _parse_json(data: bytes) -> Any:
         document = json.loads(data.decode("utf-8"), object_pairs_hook=_json_object)
         if not isinstance(document, dict):
             raise InvalidEventData("data is JSON, yet no object, so no DocumentEventData")
+        if _SURROGATE.search(data):
+            # Half of a pair is a ValueError here; in a name upb would answer it by SystemError.
+            json.dumps(document, ensure_ascii=False).encode()
         return event_data.read_json(document)
     except (json_format.ParseError, ValueError, RecursionError) as error:
         raise InvalidEventData(f"data is no JSON DocumentEventData: {error}") from error
