@@ -124,7 +124,8 @@ def test_ids_are_hashed_as_they_come():
     finally:
         tracemalloc.stop()
     assert found[-1] == SeenIds.key(f"{0:036}")  # the newest, which was asked for first
-    assert (client.held - before) / 20_000 < 64
+    # 16 bytes are a Python object of 49, and 8 in a list that grows ahead; the text alone is 85.
+    assert (client.held - before) / 20_000 < 80
 
 
 def test_warmed_once_more_when_old_leases_have_run_out():
