@@ -27,7 +27,7 @@ run: $(READY) ## The whole pipeline on this machine (ONCE=1 ends after the sampl
 	$(BIN)/python -m local run $(if $(filter 1,$(ONCE)),--once) $(if $(filter 0,$(SAMPLE)),--no-sample) $(if $(filter 1,$(KEEP)),--keep)
 
 .PHONY: test
-test: $(READY) check $(JAR) ## Every test, on the real emulators (needs Java and the emulators)
+test: $(READY) check $(JAR) chromium ## Every test, on the real emulators (needs Java, the emulators and Chromium)
 	$(BIN)/python -m pytest -q
 
 .PHONY: check
@@ -73,6 +73,12 @@ $(JAR): deploy/expansion/pom.xml
 	mvn --batch-mode --quiet --file deploy/expansion/pom.xml package
 	touch $(JAR)
 
+.PHONY: chromium
+chromium: # The browser of the page's tests; root on Debian gets it by itself
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+	  { echo "Chromium is needed to test the page: apt-get install chromium" >&2; exit 1; }
+
 .PHONY: clean
 clean: ## Remove what is generated, .venv too
 	rm -rf build $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -82,6 +88,14 @@ clean: ## Remove what is generated, .venv too
 .PHONY: chaos
 chaos: $(READY) ## 20,000 events under kills and outages, accounted for by set (two minutes)
 	$(BIN)/python -m bench.chaos
+
+.PHONY: chaos-publisher
+chaos-publisher: $(READY) ## The publisher under faults, kills and a long outage, accounted for by set (some minutes)
+	$(BIN)/python -m bench.publisher.chaos
+
+.PHONY: bench-publisher
+bench-publisher: $(READY) ## The publisher beside the earlier service and functions-framework, as a table and in build/bench
+	$(BIN)/python -m bench.publisher
 
 .PHONY: fuzz
 fuzz: $(READY) ## 1,000,000 mutated messages through decode and shape, guided by coverage (ten minutes)

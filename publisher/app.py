@@ -1,139 +1,142 @@
-"""The ASGI application: routes, statuses and the service's life, around `intake` and `broker`."""
+"""The ASGI application: what is served where, and the service's life."""
 
-import asyncio
-import logging
+import uuid
 from collections.abc import Callable
+from importlib import import_module
+from typing import cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from publisher.body import read_body
-from publisher.broker import Broker, BrokerError
-from publisher.intake import Refused, Stamp, judge
+from publisher import openapi, page
+from publisher.access import open_access
+from publisher.broker import Broker
+from publisher.browsers import guarded
+from publisher.intake import Stamp
+from publisher.logs import use_trace
+from publisher.metrics import Metrics
+from publisher.post import RETRY_SECONDS, Post, Refusal, error_response, later
+from publisher.pubsub import Observe
 from publisher.readiness import Readiness
-from publisher.settings import Settings
+from publisher.room import Room
+from publisher.settings import FLAT, Settings
+from schemas.message import Message
 from schemas.problem import ProblemsFound
 
-RETRY_AFTER_SECONDS = 5
-# A larger body is judged in a thread. Measured: a batch of this size takes 30 ms, nine megabytes of
-# JSON one to three seconds. Python's JSON scanner lets the event loop run only where it calls back
-# (at a number, at the end of an object), so a thread helps but does not shield: nine megabytes of
-# numbers hold the loop for 20 ms at a time, of strings 0.1 s, of empty arrays, the worst, 1.4 s.
-INLINE_BYTES = 16_384
-# Two threads are no faster than one, Python runs one at a time; each may take 200 MB.
-JUDGED_AT_ONCE = 1
-
-log = logging.getLogger("publisher")
+OpenBroker = Callable[[Settings, Observe], Broker]
 
 
 def create_app(
     settings: Callable[[], Settings],
-    broker: Callable[[Settings], Broker],
+    open_broker: OpenBroker,
     stamp: Stamp | None = None,
 ) -> ASGIApp:
     """The service; settings are read and the broker opened when the server starts.
 
     Args:
         settings: Reads them; `ProblemsFound` ends the start with its sentences.
-        broker: Opens it, in the event loop that serves.
+        open_broker: Opens it, in the event loop that serves.
         stamp: Where ids and times of manual issues come from; the system's by default.
     """
-    http = Starlette(
-        routes=[
-            Route("/", _post, methods=["POST"]),
-            Route("/live", _live),
-            Route("/ready", _ready),
-        ],
-        exception_handlers={HTTPException: _http_error, Exception: _server_error},
-    )
-    http.router.redirect_slashes = False
-    http.state.stamp = stamp or Stamp()
+    serve: ASGIApp | None = None
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await _live_through(http, settings, broker, receive, send)
-        elif scope["type"] == "http":
-            await http(scope, receive, send)
+        nonlocal serve
+        if scope["type"] == "http":
+            if serve is None:
+                raise RuntimeError("not started: the lifespan protocol comes first")
+            await serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            # By hand: Starlette's own prints a traceback for a wrong setting.
+            await receive()
+            try:
+                read = settings()
+                metrics = Metrics()
+                broker = open_broker(read, metrics.called)
+                serve = service(read, broker, metrics, stamp or Stamp())
+                if read.metrics_port:
+                    metrics.serve(read.metrics_port)
+            except ProblemsFound as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await broker.close()
+            await send({"type": "lifespan.shutdown.complete"})
         else:
             raise NotImplementedError(f"no {scope['type']} is served")
 
     return app
 
 
-async def _live_through(
-    http: Starlette,
-    settings: Callable[[], Settings],
-    open_broker: Callable[[Settings], Broker],
-    receive: Receive,
-    send: Send,
-) -> None:
-    """The lifespan protocol, by hand: Starlette's own prints a traceback for a wrong setting."""
-    await receive()
-    try:
-        broker = open_broker(settings())
-    except ProblemsFound as error:
-        await send({"type": "lifespan.startup.failed", "message": str(error)})
-        return
-    http.state.broker = broker
-    http.state.readiness = Readiness(broker)
-    http.state.judging = asyncio.Semaphore(JUDGED_AT_ONCE)
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    await broker.close()
-    await send({"type": "lifespan.shutdown.complete"})
+def service(settings: Settings, broker: Broker, metrics: Metrics, stamp: Stamp) -> ASGIApp:
+    """What is served once the settings are read and the broker is open.
 
+    Args:
+        settings: What it runs with.
+        broker: Where messages go; closed by whoever opened it.
+        metrics: Told of every outcome.
+        stamp: Where ids and times of manual issues come from.
+    """
+    room = Room(settings.queue_messages, settings.queue_bytes)
+    metrics.watch(room)
+    access = open_access(settings)
+    readiness = Readiness(broker, room)
+    post = Post(broker, room, access, metrics, stamp, settings.body_deadline, _reshape(settings))
+    rest = Starlette(
+        routes=routes(settings, readiness),
+        exception_handlers={HTTPException: _http_error, Exception: _server_error},
+    )
+    rest.router.redirect_slashes = False
 
-async def _post(request: Request) -> Response:
-    """Every kind of request; answered only when the broker has its messages."""
-    headers = request.headers
-    try:
-        body = await read_body(
-            request.stream(),
-            headers.get("content-length", ""),
-            waits=headers.get("expect", "").lower() == "100-continue",
-        )
-        arguments = (headers.raw, body, request.app.state.stamp)
-        if len(body) > INLINE_BYTES:
-            async with request.app.state.judging:
-                accepted = await asyncio.to_thread(judge, *arguments)
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        use_trace(scope["headers"])
+        # `POST /` is nearly all there is: it passes by the router.
+        if scope["method"] == "POST" and scope["path"] == "/":
+            await post(scope, receive, send)
         else:
-            accepted = judge(*arguments)
-    except ClientDisconnect:
-        return Response(status_code=400)  # nobody is there to read it
-    except Refused as refused:
-        # Eventarc drops an event that is answered so: the log is where it can be found.
-        log.warning("refused %s", refused)
-        return _error(refused.status, refused.reason)
-    try:
-        await request.app.state.broker.publish(accepted.messages)
-    except BrokerError as error:
-        log.error("not published: %s", error)  # noqa: TRY400  # the reason is all there is
-        return _error(503, "the message was not taken in time: send it again")
-    if accepted.answer is None:
-        return Response(status_code=204)
-    return JSONResponse(accepted.answer)
+            await rest(scope, receive, send)
+
+    return guarded(dispatch, settings.origins)
 
 
-async def _live(_: Request) -> Response:
-    return JSONResponse({"status": "live"})
+def routes(settings: Settings, readiness: Readiness) -> list[BaseRoute]:
+    """All routes but `POST /`."""
+    document = openapi.document(settings)
+
+    async def form(_: Request) -> Response:
+        return page.render(page.Page(settings.auth, str(uuid.uuid4())))
+
+    async def live(_: Request) -> Response:
+        return JSONResponse({"status": "live"})
+
+    async def ready(_: Request) -> Response:
+        if reason := await readiness.reason():
+            return error_response(later(503, reason, "not_ready", RETRY_SECONDS))
+        return JSONResponse({"status": "ready"})
+
+    async def contract(_: Request) -> Response:
+        return JSONResponse(document)
+
+    return [
+        Route("/", form),
+        Route("/live", live),
+        Route("/ready", ready),
+        Route("/openapi.json", contract),
+        *page.routes(),
+    ]
 
 
-async def _ready(request: Request) -> Response:
-    reason = await request.app.state.readiness.reason()
-    return _error(503, reason) if reason else JSONResponse({"status": "ready"})
-
-
-def _error(status: int, reason: str) -> JSONResponse:
-    headers = {}
-    if status == 503:
-        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    if status in (408, 413):
-        headers["Connection"] = "close"  # part of the body may still be on its way
-    return JSONResponse({"error": reason}, status, headers)
+def _reshape(settings: Settings) -> Callable[[Message], Message] | None:
+    """What a message becomes before it is published; None leaves it as it is."""
+    if settings.message_format != FLAT:
+        return None
+    # Only here: it brings the protobuf decoder, which the usual format does without.
+    return cast("Callable[[Message], Message]", import_module("publisher.flat").to_flat)
 
 
 def _http_error(_: Request, error: Exception) -> Response:
@@ -145,4 +148,4 @@ def _http_error(_: Request, error: Exception) -> Response:
 
 def _server_error(_: Request, __: Exception) -> Response:
     """An unforeseen error: its traceback is in the server's log, never in the answer."""
-    return _error(500, "internal error")
+    return error_response(Refusal(500, "internal error", "internal"))

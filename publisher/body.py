@@ -1,50 +1,76 @@
 """Reads a request's body with a bound on its size and on the time it may take."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Iterable
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from publisher.intake import Refused
+from publisher.room import Place
 
 MAX_BODY_BYTES = 9_000_000
-BODY_SECONDS = 30.0
 
 # A sender hears the answer only when the server has read what it sends. Up to this many bytes of
 # a body that is too large are read and dropped (Cloud Run passes no larger one over HTTP/1:
 # https://cloud.google.com/run/quotas); beyond it the connection is closed.
 DRAIN_BYTES = 33_554_432
 
+_TOO_LARGE = f"body: more than {MAX_BODY_BYTES} bytes"
 
-async def read_body(chunks: AsyncIterator[bytes], declared: str, *, waits: bool = False) -> bytes:
+
+def declared_size(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """What Content-Length says; 0 when there is none or it is no number."""
+    for name, value in headers:
+        if name == b"content-length":
+            # Twenty digits say enough; Python refuses to read some thousands.
+            return int(value[:20]) if value.isdigit() else 0
+    return 0
+
+
+async def read_body(
+    receive: Receive, place: Place, *, declared: int, waits: bool, seconds: float
+) -> bytes:
     """The whole body, never holding more than `MAX_BODY_BYTES` of it.
 
     Args:
-        chunks: The body as it streams in.
-        declared: The Content-Length header, '' when there is none.
+        receive: ASGI's.
+        place: Where bytes are counted beyond those that were declared, and counted there already.
+        declared: The Content-Length header, 0 when there is none.
         waits: Whether the sender waits for leave to send (`Expect: 100-continue`): then a
             declared size that is too large is answered before anything is sent.
+        seconds: How long it may take.
 
     Raises:
-        Refused: 413 when it is larger; 408 when it took longer than `BODY_SECONDS`.
+        Refused: 413 when it is larger; 408 when it took longer.
+        Full: There is no room for a body that did not say its size.
+        ClientDisconnect: The sender is gone.
     """
-    too_large = Refused(413, f"body: more than {MAX_BODY_BYTES} bytes")
-    # Twenty digits say enough; Python refuses to read some thousands.
-    size = int(declared[:20]) if declared.isascii() and declared.isdigit() else 0
-    if size > (MAX_BODY_BYTES if waits else DRAIN_BYTES):
-        raise too_large
+    if declared > (MAX_BODY_BYTES if waits else DRAIN_BYTES):
+        raise Refused(413, _TOO_LARGE)
     parts: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in chunks:
+        async with asyncio.timeout(seconds):
+            more = True
+            while more and size <= DRAIN_BYTES:
+                chunk, more = await _next(receive)
+                if size + len(chunk) > max(size, declared):
+                    place.grow(size=size + len(chunk) - max(size, declared))
                 size += len(chunk)
-                if size > DRAIN_BYTES:
-                    break
+                parts.append(chunk)
                 if size > MAX_BODY_BYTES:
                     parts.clear()
-                else:
-                    parts.append(chunk)
     except TimeoutError as error:
-        raise Refused(408, f"body: not here after {BODY_SECONDS:g} s") from error
+        raise Refused(408, f"body: not here after {seconds:g} s") from error
     if size > MAX_BODY_BYTES:
-        raise too_large
-    return b"".join(parts)
+        raise Refused(413, _TOO_LARGE)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _next(receive: Receive) -> tuple[bytes, bool]:
+    """The next piece, and whether more is to come."""
+    event = await receive()
+    if event["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return event.get("body", b""), event.get("more_body", False)

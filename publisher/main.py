@@ -7,7 +7,7 @@ server starts, and what is wrong with it ends the start with a sentence.
 import os
 
 from publisher.app import create_app
-from publisher.broker import open_broker
+from publisher.pubsub import open_broker
 from publisher.settings import read_settings
 
 app = create_app(lambda: read_settings(os.environ), open_broker)

@@ -18,7 +18,8 @@ from itertools import count
 
 import pytest
 
-from publisher.broker import BrokerError, open_broker
+from publisher.broker import BrokerError
+from publisher.pubsub import open_broker
 from publisher.settings import Settings
 from schemas.live import PUBSUB_EMULATOR_HOST, publisher_client, subscriber_client
 from schemas.message import Message, event_id_of

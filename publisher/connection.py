@@ -1,0 +1,288 @@
+"""One connection of a sender: uvicorn's HTTP/1.1 protocol, with bounds where it has none.
+
+uvicorn with httptools keeps a header of any size in memory while it streams in, waits for ever for
+headers that do not come, and answers in plain text what never reaches the application. Here all
+three are bounded and every answer is JSON. A request whose sender is gone is cancelled, so that it
+makes room for others. The parts of uvicorn that this leans on are not public: `constraints.txt`
+pins it, and the tests send real bytes.
+"""
+
+import asyncio
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+# Eventarc sends a dozen headers, a browser thirty. Cloud Run's own bound is 64 KiB:
+# https://cloud.google.com/run/quotas
+MAX_HEADERS = 100
+MAX_HEAD_BYTES = 32_768
+
+# Requests that one connection may have waiting behind the one that is served.
+MAX_PIPELINED = 16
+
+# More than Cloud Run sends requests at a time (1,000). A further connection is answered 429 once
+# its request is here; beyond twice as many it is closed unheard. The head of a request is all that
+# one holds which `room` does not count: 200 MB if 4,000 strangers send the longest one at a time.
+MAX_CONNECTIONS = 2_000
+
+# How long headers may take, and the rest of a body that nobody waits for any more.
+HEAD_SECONDS = 10.0
+# Longer than a load balancer leaves a connection unused, or its next request meets a closed one.
+KEEP_ALIVE_SECONDS = 75.0
+# How long the sender of a bad request may take to read its answer.
+LINGER_SECONDS = 2.0
+
+RETRY_SECONDS = 1
+BUSY = "busy: too many connections; send it again"
+GOING_DOWN = "the service is going down: send it again"
+
+# Told why a request was refused; names of the metrics' closed set.
+Refused = Callable[[str], None]
+
+_PHRASES = {
+    400: b"Bad Request",
+    431: b"Request Header Fields Too Large",
+}
+
+
+class BadHead(Exception):
+    """The head of a request can't be taken.
+
+    Args:
+        status: HTTP status.
+        reason: For the sender.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        self.status = status
+        self.reason = reason
+        super().__init__(reason)
+
+
+_TOO_MANY = (431, f"headers: more than {MAX_HEADERS}")
+_TOO_LARGE = (431, f"headers: more than {MAX_HEAD_BYTES} bytes")
+_PIPELINED = (400, f"more than {MAX_PIPELINED} requests before the first answer")
+_UPGRADE = (400, "HTTP/1.1 alone is spoken here: send the body without an Upgrade header")
+_NO_HTTP = (400, "not a valid HTTP/1.1 request")
+
+
+class Connection(HttpToolsProtocol):
+    """A connection with bounds; `Server.on_tick` calls `look` to hold those of time."""
+
+    # As `connection_made` leaves it.
+    _surplus = False
+    _idle = False
+    _refused = False
+    _head = 0
+    _silent = 0
+    _until = math.inf
+    _task: asyncio.Task[None] | None = None
+    # What is being served; `cycle`, uvicorn's, is the last that came.
+    _serving: RequestResponseCycle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Counts the connection; its first request must come soon."""
+        super().connection_made(transport)
+        self._surplus = len(self.connections) > MAX_CONNECTIONS
+        self._until = self.loop.time() + HEAD_SECONDS
+        if len(self.connections) > 2 * MAX_CONNECTIONS:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends what nobody waits for any more."""
+        super().connection_lost(exc)
+        self.pipeline.clear()
+        self._abandon()
+
+    def data_received(self, data: bytes) -> None:
+        """Parses what came, and refuses a head that grows too large before it is whole."""
+        if self._refused:
+            return  # read only so that the sender gets to reading the answer
+        if self._idle:
+            self._idle = False
+            self._until = self.loop.time() + HEAD_SECONDS
+        # A header is handed over only when it is whole: what is between is counted here.
+        self._silent += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            return  # to HTTP/2, say: not spoken here, which is no error
+        except httptools.HttpParserCallbackError as error:
+            cause = error.__context__
+            self.refuse(cause if isinstance(cause, BadHead) else BadHead(*_NO_HTTP))
+        except httptools.HttpParserError:
+            self.refuse(BadHead(*_NO_HTTP))
+        else:
+            if self._silent > MAX_HEAD_BYTES:
+                self.refuse(BadHead(*_TOO_LARGE))
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._head = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or after a chunked body a trailer, is here."""
+        self._head += len(name) + len(value)
+        if self._head > MAX_HEAD_BYTES:
+            raise BadHead(*_TOO_LARGE)
+        if len(self.headers) == MAX_HEADERS:
+            raise BadHead(*_TOO_MANY)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: the request is served."""
+        self._silent = 0
+        self._until = math.inf
+        if len(self.url) + self._head > MAX_HEAD_BYTES:
+            raise BadHead(*_TOO_LARGE)
+        if len(self.pipeline) == MAX_PIPELINED:
+            raise BadHead(*_PIPELINED)
+        # The parser drops the body of such a request.
+        if self.parser.should_upgrade() and any(
+            name in (b"content-length", b"transfer-encoding") for name, _ in self.headers
+        ):
+            raise BadHead(*_UPGRADE)
+        super().on_headers_complete()
+        self.headers = []  # trailers are no headers of a request that is being judged
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body is here."""
+        self._silent = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        if self.cycle.response_complete:  # answered before: nobody waited for the rest
+            self._rest()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """A request is answered; the next one of the connection is served.
+
+        In place of uvicorn's, which makes a timer for every answer.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self.cycle.more_body:
+            self._until = self.loop.time() + HEAD_SECONDS
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        self._idle = True
+        self._until = self.loop.time() + KEEP_ALIVE_SECONDS
+
+    def _abandon(self) -> None:
+        """Ends the request that is being served, unanswered."""
+        if self._task and self._serving and not self._serving.response_complete:
+            self._serving.disconnected = True
+            self._task.cancel()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._serving = cycle
+        self._task = self.loop.create_task(self._serve(cycle, app))
+        self._task.add_done_callback(self.tasks.discard)
+        self.tasks.add(self._task)
+
+    async def _serve(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Serves a request; in place of uvicorn's, which logs a cancelled one as an error."""
+        try:
+            if self._surplus:
+                await self._answer(cycle, 429, BUSY, "queue_full")
+            else:
+                await app(cycle.scope, cycle.receive, cycle.send)
+                if not cycle.response_complete and not cycle.disconnected:
+                    raise RuntimeError("the application has not answered")  # noqa: TRY301
+        except asyncio.CancelledError:
+            # By `connection_lost`, or by the server, whose time is over.
+            if not cycle.disconnected:
+                await self._answer(cycle, 503, GOING_DOWN, "not_published")
+            elif not self._refused:
+                self._count("client_gone")
+        except Exception:
+            self.logger.exception("unforeseen")
+            await self._answer(cycle, 500, "internal error", "internal")
+        finally:
+            cycle.on_response = _nothing
+            if not cycle.response_complete and not cycle.disconnected:
+                self.transport.close()
+
+    async def _answer(
+        self, cycle: RequestResponseCycle, status: int, reason: str, counted: str
+    ) -> None:
+        """Answers in the application's place, and closes the connection."""
+        if cycle.response_started:
+            return
+        self._count(counted)
+        body = _body(reason)
+        headers = [*_headers(body), (b"connection", b"close")]
+        if status in (429, 503):
+            headers.append((b"retry-after", b"%d" % RETRY_SECONDS))
+        await cycle.send({"type": "http.response.start", "status": status, "headers": headers})
+        await cycle.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def refuse(self, bad: BadHead) -> None:
+        """Answers what is no request, and reads on for a while without listening.
+
+        To close at once would reset the connection under the sender, who would not see the answer.
+        """
+        self._refused = True
+        last = self.cycle
+        if last and not last.response_complete and not last.more_body:
+            # The answer that is due first is another request's: it comes, and then no more.
+            last.keep_alive = False
+            return
+        self._until = self.loop.time() + LINGER_SECONDS
+        self._count("headers_too_large" if bad.status == 431 else "bad_request")
+        if last and not last.response_complete:  # it is the body of this one that is broken
+            self.pipeline.clear()
+            self._abandon()
+            if last is not self._serving or last.response_started:
+                self.transport.close()
+                return
+        body = _body(bad.reason)
+        head = [b"HTTP/1.1 %d %s" % (bad.status, _PHRASES[bad.status])]
+        headers = [*self.server_state.default_headers, *_headers(body)]
+        head += [b"%s: %s" % header for header in headers]
+        self.transport.write(b"\r\n".join((*head, b"connection: close", b"", body)))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def look(self, now: float, *, crowded: bool) -> None:
+        """Closes the connection when its time is over, or when it rests while many want one."""
+        if now >= self._until or (crowded and self._idle):
+            self._until = math.inf
+            self.transport.close()
+
+    def stop_reading(self) -> None:
+        """Ends a request whose body is not here yet."""
+        if self._task and self._serving and self._serving.more_body:
+            self._task.cancel()
+
+    def _count(self, reason: str) -> None:
+        self.app_state.get("refused", _nothing)(reason)
+
+
+def _nothing(*_: object) -> None:
+    """Where nobody counts."""
+
+
+def _body(reason: str) -> bytes:
+    return json.dumps({"error": reason}).encode()
+
+
+def _headers(body: bytes) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-content-type-options", b"nosniff"),
+    ]

@@ -1,0 +1,242 @@
+"""The request that the service is for, `POST /`: from its headers to its answer.
+
+The order is the contract's: room, who is asking, the body, what it is, whether the asker may send
+that, and only then the topic. A sender hears a 2xx when Pub/Sub has every message of the request.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from publisher import intake
+from publisher.access import Access, Caller, Stranger
+from publisher.body import MAX_BODY_BYTES, declared_size, read_body
+from publisher.broker import Broker, BrokerError
+from publisher.form import Form, read_form
+from publisher.intake import Accepted, Headers, Kind, Refused, Stamp
+from publisher.metrics import Metrics
+from publisher.page import Page, render
+from publisher.room import Full, Place, Room
+from publisher.tokens import KeysUnavailable
+from schemas.message import Message
+
+# A full queue moves on within a second; an outage takes longer.
+FULL_RETRY_SECONDS = 1
+RETRY_SECONDS = 5
+
+# A larger body is judged in a thread. Measured: a batch of this size takes 30 ms, nine megabytes of
+# JSON one to three seconds. Python's JSON scanner lets the event loop run only where it calls back
+# (at a number, at the end of an object), so a thread helps but does not shield: nine megabytes of
+# numbers hold the loop for 20 ms at a time, of strings 0.1 s, of empty arrays, the worst, 1.4 s.
+INLINE_BYTES = 16_384
+# Two threads are no faster than one, Python runs one at a time; each may take 200 MB.
+JUDGED_AT_ONCE = 1
+
+# How refusals are counted, by status.
+_COUNTED = {400: "bad_request", 408: "too_slow", 413: "too_large", 415: "wrong_type"}
+
+log = logging.getLogger("publisher")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is no success.
+
+    Args:
+        status: Of HTTP.
+        reason: For the sender.
+        counted: For the metrics.
+        headers: Beside the content's.
+    """
+
+    status: int
+    reason: str
+    counted: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of a request when it fails."""
+
+    accept: bytes = b""
+    kind: Kind | None = None
+    form: Form | None = None
+
+    @property
+    def page(self) -> bool:
+        """Whether the sender is answered by the page: forms are, unless JSON is asked for.
+
+        Until its body is read, a form may still be JSON that curl sends without a content type.
+        """
+        if self.form is not None:
+            return b"application/json" not in self.accept
+        return self.kind is Kind.FORM and b"text/html" in self.accept
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Post:
+    """Takes `POST /`, as an ASGI application of its own: no router stands before it.
+
+    Args:
+        broker: Where messages go.
+        room: Bounds what is held at once.
+        access: Who may send what.
+        metrics: Told of every outcome.
+        stamp: Where ids and times of manual issues come from.
+        body_seconds: How long a body may take.
+        reshape: What each message becomes before it is published; None leaves it as it is.
+        judging: Held while a large body is judged.
+    """
+
+    broker: Broker
+    room: Room
+    access: Access
+    metrics: Metrics
+    stamp: Stamp
+    body_seconds: float
+    reshape: Callable[[Message], Message] | None = None
+    judging: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(JUDGED_AT_ONCE))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers the request."""
+        headers: Headers = scope["headers"]
+        seen = _Seen()
+        size = declared_size(headers)
+        try:
+            with self.room.enter(min(size, MAX_BODY_BYTES)) as place:
+                accepted = await self._take(headers, size, receive, place, seen)
+        except ClientDisconnect:
+            self.metrics.refused("client_gone")
+            return
+        except Exception as error:  # noqa: BLE001  # no error leaves without an answer
+            refusal = refusal_of(error)
+            self.metrics.refused(refusal.counted)
+            response = self._refused(refusal, seen)
+            await response(scope, receive, send)
+            return
+        self.metrics.accepted(accepted.kind.value, len(accepted.messages))
+        if accepted.answer is None:
+            await send(_NO_CONTENT)
+            await send(_NO_BODY)
+        elif seen.page:
+            page = self._page(issue_id=accepted.answer["issue_id"])
+            await render(page)(scope, receive, send)
+        else:
+            await JSONResponse(accepted.answer)(scope, receive, send)
+
+    async def _take(
+        self, headers: Headers, size: int, receive: Receive, place: Place, seen: _Seen
+    ) -> Accepted:
+        """What was accepted, once Pub/Sub has it."""
+        seen.accept, waits = _asked_for(headers)
+        kind = seen.kind = intake.kind_of(headers)
+        caller = await self.access.caller(headers)
+        if kind is Kind.EVENT or (kind is Kind.JSON and not (caller.events or caller.issues)):
+            caller.require(Kind.EVENT.value if kind is Kind.EVENT else Kind.ISSUE.value)
+        body = await read_body(
+            receive, place, declared=size, waits=waits, seconds=self.body_seconds
+        )
+        if len(body) > INLINE_BYTES:
+            async with self.judging:
+                accepted = await asyncio.to_thread(self._judge, headers, body, kind, caller, seen)
+        else:
+            accepted = self._judge(headers, body, kind, caller, seen)
+        if len(accepted.messages) > 1:
+            place.grow(messages=len(accepted.messages) - 1)
+        await self.broker.publish(accepted.messages)
+        return accepted
+
+    def _judge(
+        self, headers: Headers, body: bytes, kind: Kind, caller: Caller, seen: _Seen
+    ) -> Accepted:
+        form = read_form(_content_type(headers), body) if kind is Kind.FORM else None
+        if form is None:
+            accepted = intake.judge(headers, body, self.stamp, caller.client)
+        else:
+            seen.form = form
+            if form.api_key and not caller.issues:
+                caller = self.access.caller_by_key(form.api_key)
+            # Before the form is judged: a stranger learns nothing of what is wrong with it.
+            caller.require(Kind.ISSUE.value)
+            accepted = intake.judge_form(form, self.stamp, caller.client)
+        caller.require(accepted.kind.value)
+        if self.reshape:
+            messages = tuple(self.reshape(message) for message in accepted.messages)
+            accepted = replace(accepted, messages=messages)
+        return accepted
+
+    def _refused(self, refusal: Refusal, seen: _Seen) -> Response:
+        if not seen.page:
+            return error_response(refusal)
+        shown: dict[str, Any] = {"error": refusal.reason, "status": refusal.status}
+        if seen.form is not None:
+            # The same key again: what was sent may be on the topic all the same.
+            shown |= {"values": seen.form.values, "key": seen.form.idempotency_key}
+        response = render(self._page(**shown))
+        response.headers.update(refusal.headers)
+        return response
+
+    def _page(self, key: str = "", **shown: Any) -> Page:
+        return Page(self.access.required, key or str(uuid.uuid4()), **shown)
+
+
+def error_response(refusal: Refusal) -> JSONResponse:
+    """The refusal as JSON."""
+    return JSONResponse({"error": refusal.reason}, refusal.status, dict(refusal.headers))
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """What an exception means to the sender; logged here, with what the sender is not told."""
+    if isinstance(error, Refused):
+        # Eventarc drops an event that is answered so: the log is where it can be found.
+        log.warning("refused %s", error)
+        # Part of such a body may still be on its way.
+        headers = {"Connection": "close"} if error.status in (408, 413) else {}
+        return Refusal(error.status, error.reason, _COUNTED[error.status], headers)
+    if isinstance(error, Full):
+        return later(429, str(error), "queue_full", FULL_RETRY_SECONDS)
+    if isinstance(error, BrokerError):
+        log.error("not published: %s", error)
+        reason = "the message was not taken in time: send it again"
+        return later(503, reason, "not_published", RETRY_SECONDS)
+    if isinstance(error, Stranger):
+        counted = "forbidden" if error.status == 403 else "unauthenticated"
+        headers = {"WWW-Authenticate": error.challenge} if error.challenge else {}
+        return Refusal(error.status, error.reason, counted, headers)
+    if isinstance(error, KeysUnavailable):
+        reason = "who is asking cannot be checked now: send it again"
+        return later(503, reason, "not_checked", RETRY_SECONDS)
+    log.error("unforeseen", exc_info=error)
+    return Refusal(500, "internal error", "internal")
+
+
+def later(status: int, reason: str, counted: str, seconds: int) -> Refusal:
+    """A refusal that may pass by itself; the sender is told when to come again."""
+    return Refusal(status, reason, counted, {"Retry-After": str(seconds)})
+
+
+def _asked_for(headers: Headers) -> tuple[bytes, bool]:
+    """The Accept header in lower case, and whether the sender waits for leave to send."""
+    accept, waits = b"", False
+    for name, value in headers:
+        if name == b"accept":
+            accept = value.lower()
+        elif name == b"expect":
+            waits = value.lower() == b"100-continue"
+    return accept, waits
+
+
+def _content_type(headers: Headers) -> str:
+    return next((value.decode("latin-1") for name, value in headers if name == b"content-type"), "")
+
+
+_NO_CONTENT = {"type": "http.response.start", "status": 204, "headers": ()}
+_NO_BODY = {"type": "http.response.body", "body": b""}

@@ -1,0 +1,125 @@
+"""Serves the application, and ends within the time that Cloud Run leaves."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import cast
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from publisher.broker import CLOSE_SECONDS
+from publisher.connection import MAX_CONNECTIONS, Connection
+from publisher.settings import Settings
+
+# Cloud Run kills an instance 10 s after SIGTERM:
+# https://cloud.google.com/run/docs/container-contract#instance-shutdown
+# Seconds after the signal, and what happens then to whoever is not through.
+BODY_SECONDS = 3.0  # the rest of a body is not waited for: 503
+ANSWER_SECONDS = 7.5  # the broker is closed, for `CLOSE_SECONDS`; what has no ack then: 503
+FLUSH_SECONDS = 0.3  # for those answers, after that
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_POLL_SECONDS = 0.05
+_LOOK_TICKS = 10  # of uvicorn's, 0.1 s each
+
+log = logging.getLogger("publisher")
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server with an end that is bounded: a signal ends it, a second one at once."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Hears signals while it serves; uvicorn's would die of them again afterwards."""
+        before = {one: signal.signal(one, self.handle_exit) for one in _SIGNALS}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """The first signal ends what is under way, the second does not wait for it."""
+        if self.should_exit:
+            self.force_exit = True
+        self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: uvicorn's own work, and once a second every connection's time."""
+        if counter % _LOOK_TICKS == 0:
+            now = asyncio.get_running_loop().time()
+            crowded = len(self.server_state.connections) > MAX_CONNECTIONS
+            for connection in self._connections():
+                connection.look(now, crowded=crowded)
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: object = None) -> None:  # noqa: ARG002
+        """No new connection; who is being served is answered; then the end of the application."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        log.info("going down: %d requests to answer", len(self.server_state.tasks))
+        for server in self.servers:
+            server.close()
+        for connection in self._connections():
+            connection.shutdown()
+        if not await self._until(self._answered, began + BODY_SECONDS):
+            for connection in self._connections():
+                connection.stop_reading()
+        await self._until(self._answered, began + ANSWER_SECONDS)
+        ending = asyncio.create_task(self.lifespan.shutdown())
+        await self._until(ending.done, began + ANSWER_SECONDS + CLOSE_SECONDS)
+        flushed = loop.time() + FLUSH_SECONDS
+        if not await self._until(self._answered, flushed):
+            for task in self.server_state.tasks:
+                task.cancel()
+        await self._until(lambda: not self.server_state.connections, flushed)
+
+    def _connections(self) -> list[Connection]:
+        return cast("list[Connection]", list(self.server_state.connections))
+
+    def _answered(self) -> bool:
+        return not self.server_state.tasks
+
+    async def _until(self, done: Callable[[], bool], deadline: float) -> bool:
+        """Waits until it is done, time is up, or a second signal came; returns the first."""
+        loop = asyncio.get_running_loop()
+        while not done():
+            if self.force_exit or loop.time() >= deadline:
+                return False
+            await asyncio.sleep(_POLL_SECONDS)
+        return True
+
+
+def serve(app: ASGIApp, settings: Settings) -> int:
+    """Serves until SIGTERM or SIGINT.
+
+    Args:
+        app: The application; what its lifespan leaves in `state["refused"]` is called with the
+            reason of every refusal that it does not see itself.
+        settings: Name host and port.
+
+    Returns:
+        The exit code: 1 when a second signal ended it before all was answered.
+
+    Raises:
+        SystemExit: With 3, when it could not start.
+    """
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=Connection,
+        ws="none",
+        lifespan="on",
+        log_config=None,  # `logs.configure` is called before
+        access_log=False,  # Cloud Run logs each request itself
+        server_header=False,
+        proxy_headers=False,  # nothing here asks who the client is
+    )
+    server = Server(config)
+    server.run()
+    return 1 if server.force_exit else 0
