@@ -12,13 +12,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from publisher import openapi, page
+from publisher import page
 from publisher.access import open_access
 from publisher.broker import Broker
 from publisher.browsers import guarded
 from publisher.intake import Stamp
 from publisher.logs import use_trace
 from publisher.metrics import Metrics
+from publisher.openapi import document as openapi_document
 from publisher.post import RETRY_SECONDS, Post, Refusal, error_response, later
 from publisher.pubsub import Observe
 from publisher.readiness import Readiness
@@ -63,6 +64,8 @@ def create_app(
             except ProblemsFound as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
+            # The server counts by it what it refuses before there is a request.
+            scope.get("state", {})["refused"] = metrics.refused
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await broker.close()
@@ -101,12 +104,17 @@ def service(settings: Settings, broker: Broker, metrics: Metrics, stamp: Stamp) 
         else:
             await rest(scope, receive, send)
 
-    return guarded(dispatch, settings.origins)
+    return guarded(
+        dispatch,
+        settings.origins,
+        open_to_all=not settings.auth,
+        refused=metrics.refused,
+    )
 
 
 def routes(settings: Settings, readiness: Readiness) -> list[BaseRoute]:
     """All routes but `POST /`."""
-    document = openapi.document(settings)
+    document = openapi_document(settings)
 
     async def form(_: Request) -> Response:
         return page.render(page.Page(settings.auth, str(uuid.uuid4())))
@@ -123,7 +131,8 @@ def routes(settings: Settings, readiness: Readiness) -> list[BaseRoute]:
         return JSONResponse(document)
 
     return [
-        Route("/", form),
+        # POST comes by here never: it is named for the Allow of a 405.
+        Route("/", form, methods=["GET", "POST"]),
         Route("/live", live),
         Route("/ready", ready),
         Route("/openapi.json", contract),

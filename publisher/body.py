@@ -55,9 +55,11 @@ async def read_body(
             more = True
             while more and size <= DRAIN_BYTES:
                 chunk, more = await _next(receive)
-                if size + len(chunk) > max(size, declared):
-                    place.grow(size=size + len(chunk) - max(size, declared))
+                counted = max(size, declared)
                 size += len(chunk)
+                # What is beyond is dropped, and needs no room.
+                if min(size, MAX_BODY_BYTES) > counted:
+                    place.grow(size=min(size, MAX_BODY_BYTES) - counted)
                 parts.append(chunk)
                 if size > MAX_BODY_BYTES:
                     parts.clear()

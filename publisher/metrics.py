@@ -36,6 +36,7 @@ REASONS = (
     "cross_site",  # 403: a browser, from a page of another site
     "queue_full",  # 429
     "not_published",  # 503: no ack in time
+    "not_checked",  # 503: Google's keys could not be had
     "client_gone",  # its connection ended before the body was whole
     "internal",  # 500: a fault of the service
 )

@@ -166,7 +166,7 @@ class Post:
                 caller = self.access.caller_by_key(form.api_key)
             # Before the form is judged: a stranger learns nothing of what is wrong with it.
             caller.require(Kind.ISSUE.value)
-            accepted = intake.judge_form(form, self.stamp, caller.client)
+            accepted = intake.judge_form(form, self.stamp, caller.client, headers)
         caller.require(accepted.kind.value)
         if self.reshape:
             messages = tuple(self.reshape(message) for message in accepted.messages)

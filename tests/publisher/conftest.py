@@ -43,7 +43,7 @@ async def app(broker):
     """The service, started; ids are id-1, id-2, ... and the time stands still."""
     ids = (f"id-{n}" for n in range(1, 100))
     stamp = Stamp(new_id=lambda: next(ids), now=lambda: NOW)
-    app = create_app(lambda: Settings(project="demo-project"), lambda _: broker, stamp)
+    app = create_app(lambda: Settings(project="demo-project"), lambda *_: broker, stamp)
     async with started(app):
         yield app
     assert broker.closed

@@ -5,7 +5,17 @@ import json
 
 import pytest
 
-from publisher.intake import MANUAL_SOURCE, Refused, Stamp, judge
+from publisher.form import read_form
+from publisher.intake import (
+    MANUAL_SOURCE,
+    Accepted,
+    Kind,
+    Refused,
+    Stamp,
+    judge,
+    judge_form,
+    kind_of,
+)
 from schemas.cloudevents import OLDER_SOURCE
 from schemas.message import event_id_of, event_id_of_data, issue_id_of_manual
 
@@ -109,17 +119,82 @@ class TestManual:
         status, told = refused(body)
         assert (status, reason in told) == (400, True), told
 
-    @pytest.mark.parametrize(
-        "content_type", [b"text/plain", b"multipart/form-data; boundary=x", b"application/xml"]
-    )
+    @pytest.mark.parametrize("content_type", [b"text/plain", b"application/xml", b"\xff"])
     def test_wrong_type(self, content_type):
         """Another content type without ce- headers is refused, whatever the body."""
         assert refused(self.BODY, content_type)[0] == 415
         assert refused(b"", content_type)[0] == 415
 
-    def test_form(self):
-        """A form that is one is not taken."""
-        assert refused(b"title=Test", b"application/x-www-form-urlencoded")[0] == 415
+
+class TestForm:
+    URLENCODED = "application/x-www-form-urlencoded"
+
+    def form(self, body):
+        return read_form(self.URLENCODED, body)
+
+    def test_message(self):
+        """A form is the manual issue that its JSON object would be, answered alike."""
+        got = judge_form(self.form(b"title=Test&labels=a,b"), STAMP)
+        assert got == accepted(b'{"title":"Test","labels":["a","b"]}')
+        assert got.kind is Kind.ISSUE
+
+    def test_never_the_older_body(self):
+        """A form is an issue, also where its JSON would be the older body."""
+        got = judge_form(self.form(b"data=CgI%3D"), STAMP)
+        assert got.messages[0].data == b'{"data":"CgI="}'
+        assert got.answer
+
+    def test_empty(self):
+        """A form of empty controls is told what an empty request is told."""
+        for body in (b"", b"title=&labels=+,+", b"api_key=k"):
+            with pytest.raises(Refused) as error:
+                judge_form(self.form(body), STAMP)
+            assert (error.value.status, error.value.reason) == (400, "Empty request")
+
+    def test_too_large_for_pubsub(self):
+        """A form whose JSON is more than Pub/Sub carries is 413: controls grow when escaped."""
+        with pytest.raises(Refused, match="413: message: 12000") as error:
+            judge_form(self.form(b"title=a" + b"\x01" * 2_000_000), STAMP)
+        assert error.value.status == 413
+
+
+class TestKind:
+    EVENT = (b"ce-id", b"1")
+
+    @pytest.mark.parametrize(
+        ("headers", "kind"),
+        [
+            ([], Kind.JSON),
+            ([(b"content-type", b"")], Kind.JSON),
+            ([(b"content-type", b"application/json; charset=utf-8")], Kind.JSON),
+            ([(b"content-type", b"application/x-www-form-urlencoded")], Kind.FORM),
+            ([(b"Content-Type", b"Multipart/Form-Data; boundary=x")], Kind.FORM),
+            ([(b"content-type", STRUCTURED + b"; charset=utf-8")], Kind.EVENT),
+            ([(b"content-type", b"application/cloudevents-batch+json")], Kind.EVENT),
+            ([EVENT], Kind.EVENT),
+            ([(b"Ce-X", b"")], Kind.EVENT),
+            ([EVENT, (b"content-type", b"text/plain")], Kind.EVENT),
+            ([(b"content-type", b"multipart/form-data"), EVENT], Kind.EVENT),
+        ],
+    )
+    def test_by_headers(self, headers, kind):
+        """Headers alone say what needs which credentials, before anything is read."""
+        assert kind_of(headers) is kind
+
+    def test_wrong_type(self):
+        """What can be none of them is refused before its body is read."""
+        with pytest.raises(Refused) as error:
+            kind_of([(b"content-type", b"text/csv")])
+        assert error.value.status == 415
+        assert "'text/csv' is not taken without ce- headers" in error.value.reason
+
+    def test_by_body(self):
+        """What was accepted says which it was: an event or an issue."""
+        assert accepted(b'{"data": "CgI="}').kind is Kind.EVENT
+        assert accepted(b'{"data": "CgI"}').kind is Kind.ISSUE
+        assert accepted(b"[]", b"application/cloudevents-batch+json") == Accepted((), None)
+        assert accepted(b"", JSON, *TestEvents.HEADERS).kind is Kind.EVENT
+        assert accepted(json.dumps(EVENT).encode(), STRUCTURED).kind is Kind.EVENT
 
 
 class TestEvents:
