@@ -13,7 +13,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=["pipeline", "publisher", "schemas", "transforms"],
-    package_data={"schemas": ["*.yaml", "sql/*.sql"]},
+    package_data={"publisher": ["web/*"], "schemas": ["*.yaml", "sql/*.sql"]},
     install_requires=[
         "apache-beam[gcp]==2.73.0",
         "google-cloud-bigquery>=3.47,<4",

@@ -1,80 +1,68 @@
-"""The service's contract, as an OpenAPI 3.1 document: https://spec.openapis.org/oas/v3.1.0."""
+"""The service's contract, as an OpenAPI 3.1 document: https://spec.openapis.org/oas/v3.1.0.
 
+It says what is taken and every status that is answered. What it can't say is in its descriptions:
+the 404 of any other path, the 405 of any other method, HEAD wherever GET is. A 500 is not in it:
+there is none to be expected.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 from publisher.body import MAX_BODY_BYTES
+from publisher.connection import MAX_HEAD_BYTES, MAX_HEADERS
+from publisher.form import FORM_TYPE, MAX_CONTROLS, MULTIPART_TYPE
+from publisher.idempotence import MAX_KEY_BYTES
+from publisher.openapi_schemas import EVENT_EXAMPLE, PROTOBUF_TYPE, STRING, TEXT, schemas
 from publisher.page import STATIC
-from publisher.settings import Settings
-from schemas.cloudevents import BATCH_TYPE, STRUCTURED_TYPE
+from publisher.settings import FLAT, Settings
+from schemas.cloudevents import BATCH_TYPE, JSON_TYPE, MAX_BATCH_EVENTS, STRUCTURED_TYPE
+from schemas.json_text import MAX_MEMBERS
 
 Document = dict[str, Any]
 
-_ERROR = {"$ref": "#/components/schemas/Error"}
-_RETRY = {
+HTML_TYPE = "text/html"
+
+_DESCRIPTION = """\
+Takes manual issues and Firestore changes, and answers when Pub/Sub has them: a 2xx means that \
+nothing of the request can be lost any more. What was answered otherwise may be sent again: the \
+same event, or the same issue with the same `Idempotency-Key`, counts once.
+
+Every error is `{"error": "what is wrong"}`, save that a form is answered by the page. HEAD is \
+answered wherever GET is; a path that is not here is a 404, another method a 405 with `Allow`."""
+
+_POST = f"""\
+The headers say what it is, in this order:
+
+1. `{STRUCTURED_TYPE}` or `{BATCH_TYPE}`: CloudEvents in structured or batched mode. The batch is \
+taken as a whole or not at all.
+2. Any `ce-` header: one CloudEvent in binary mode. The body is its data, of any content type.
+3. `{FORM_TYPE}` or `{MULTIPART_TYPE}`: a manual issue, as the page sends it. It is answered by \
+the page, unless `Accept` has `{JSON_TYPE}`.
+4. JSON (`*/json`, `*/*+json`, or no content type): a manual issue, which goes on byte for byte. \
+An object whose only key is `data` with valid base64 is the older form of a Firestore event.
+
+An issue is answered 200 with its id, an event 204."""
+
+# Of a CloudEvent in binary mode; none of them is asked for in itself, since other requests come
+# without. Values are percent-encoded, or raw UTF-8.
+_BINARY: tuple[tuple[str, Document, str], ...] = (
+    ("ce-specversion", {"const": "1.0"}, "Required in binary mode."),
+    ("ce-id", TEXT, "Required in binary mode."),
+    ("ce-source", {**TEXT, "format": "uri-reference"}, "Required in binary mode."),
+    ("ce-type", TEXT, "Required in binary mode."),
+    ("ce-time", {"type": "string", "format": "date-time"}, "When it happened."),
+    ("ce-subject", TEXT, "Further `ce-` headers are taken, too."),
+)
+
+_ETAG = {"ETag": {"description": "Of the file's content.", "schema": STRING}}
+_ALLOWS_RETRY = {
     "Retry-After": {
-        "description": "Seconds after which to send it again.",
+        "description": "Seconds to wait before it is sent again.",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     }
 }
 _CHALLENGE = {
-    "WWW-Authenticate": {
-        "description": "Which credential is asked for.",
-        "schema": {"type": "string"},
-    }
-}
-
-_EVENT: Document = {
-    "type": "object",
-    "description": "A CloudEvent 1.0 in the JSON format; further attributes are taken too.",
-    "properties": {
-        "specversion": {"const": "1.0"},
-        "id": {"type": "string", "minLength": 1},
-        "source": {"type": "string", "format": "uri-reference", "minLength": 1},
-        "type": {"type": "string", "minLength": 1},
-        "time": {"type": "string", "format": "date-time"},
-        "subject": {"type": "string"},
-        "datacontenttype": {"type": "string"},
-        "dataschema": {"type": "string", "format": "uri"},
-        "data": {},
-        "data_base64": {"type": "string", "contentEncoding": "base64"},
-    },
-    "required": ["specversion", "id", "source", "type"],
-}
-_ISSUE: Document = {
-    "type": "object",
-    "description": "Any JSON object that is not empty, byte for byte; these fields have columns.",
-    "properties": {
-        "title": {"description": "One line that says what is wrong."},
-        "priority": {"description": "Such as P1."},
-        "description": {"description": "The whole text."},
-        "labels": {"description": "An array of strings."},
-    },
-    "minProperties": 1,
-    "examples": [{"title": "Login fails", "priority": "P1", "labels": ["login"]}],
-}
-_FORM: Document = {
-    "type": "object",
-    "description": "The page's fields; any other is taken too. `labels` is split at commas.",
-    "properties": {
-        "title": {"type": "string"},
-        "priority": {"type": "string"},
-        "description": {"type": "string"},
-        "labels": {"type": "string"},
-        "field_name": {"type": "array", "items": {"type": "string"}},
-        "field_value": {"type": "array", "items": {"type": "string"}},
-        "idempotency_key": {"type": "string", "maxLength": 255},
-        "api_key": {"type": "string"},
-    },
-}
-_CREATED: Document = {
-    "type": "object",
-    "properties": {
-        "issue_id": {"type": "string", "pattern": "^INC-[0-9A-F]{8}$"},
-        "status": {"const": "created"},
-    },
-    "required": ["issue_id", "status"],
-    "additionalProperties": False,
-    "examples": [{"issue_id": "INC-7D7165C1", "status": "created"}],
+    "WWW-Authenticate": {"description": "Which credential is asked for.", "schema": STRING}
 }
 
 
@@ -82,24 +70,10 @@ def document(settings: Settings) -> Document:
     """The document of the service as it is set up.
 
     Args:
-        settings: Say whether callers must show who they are.
+        settings: Say whether callers must show who they are, and what becomes of an event.
     """
-    post = _post()
-    components: Document = {
-        "schemas": {
-            "Error": {
-                "type": "object",
-                "properties": {"error": {"type": "string", "minLength": 1}},
-                "required": ["error"],
-                "additionalProperties": False,
-            },
-            "Event": _EVENT,
-            "Issue": _ISSUE,
-            "Created": _CREATED,
-        }
-    }
+    components: Document = {"schemas": schemas(key_needed=settings.auth)}
     if settings.auth:
-        post["security"] = [{"token": []}, {"key": []}]
         components["securitySchemes"] = {
             "token": {
                 "type": "http",
@@ -111,145 +85,177 @@ def document(settings: Settings) -> Document:
                 "type": "apiKey",
                 "in": "header",
                 "name": "X-API-Key",
-                "description": "For issues; a form may have it as its field `api_key` instead.",
+                "description": "For issues. A form may have it as its field `api_key` instead.",
             },
         }
+    page = {HTML_TYPE: {"schema": STRING}}
     return {
         "openapi": "3.1.0",
-        "info": {
-            "title": "firestore-to-pubsub",
-            "version": "1",
-            "description": "Takes manual issues and Firestore changes, and answers when Pub/Sub "
-            "has them.",
-        },
+        "info": {"title": "firestore-to-pubsub", "version": "1", "description": _DESCRIPTION},
+        "servers": [{"url": "/"}],
         "paths": {
-            "/": {"get": _html("The page that files an issue."), "post": post},
-            "/live": {"get": _status("Whether the process is alive.", "live")},
-            "/ready": {"get": _ready()},
-            "/openapi.json": {"get": _json("This document.", {"type": "object"})},
-            **{path: {"get": _static(type_)} for path, type_ in STATIC.items()},
+            "/": {
+                "get": _get("page", "The page that files an issue.", page),
+                "post": _post(settings),
+            },
+            "/live": {"get": _get("live", "Whether the process is alive.", _status("live"))},
+            "/ready": {
+                "get": _get(
+                    "ready",
+                    "Whether the topic can be reached and has a subscription, and the queue has "
+                    "room.",
+                    _status("ready"),
+                ),
+            },
+            "/openapi.json": {
+                "get": _get("contract", "This document.", _json({"type": "object"})),
+            },
+            **{path: {"get": _file(path, type_)} for path, type_ in STATIC.items()},
         },
         "components": components,
     }
 
 
-def _post() -> Document:
-    headers = {
-        "ce-id": "Of a CloudEvent in binary mode, with ce-source, ce-type, ce-specversion.",
-        "Idempotency-Key": "Of an issue: the same call again is the same issue.",
-    }
-    return {
-        "summary": "Files an issue, or takes CloudEvents.",
-        "description": "CloudEvents in binary mode (`ce-` headers, any content type), structured "
-        'or batched; the older body `{"data": base64}`; any other JSON object, or a form, is a '
-        "manual issue. A 2xx means that Pub/Sub has every message of the request.",
-        "parameters": [
-            {
-                "name": name,
-                "in": "header",
-                "required": False,
-                "description": what,
-                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-            }
-            for name, what in headers.items()
-            if name == "Idempotency-Key"
-        ],
+def _post(settings: Settings) -> Document:
+    """The operation that the service is for."""
+    parameters = [
+        _header(
+            "Idempotency-Key",
+            {"type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES},
+            "Of a manual issue: the same call with the same key and body, by the same client, is "
+            "the same issue and has the same answer.",
+            "3f0b7c1e-order-17",
+        ),
+        *(
+            _header(name, schema, what, EVENT_EXAMPLE[name.removeprefix("ce-")])
+            for name, schema, what in _BINARY
+        ),
+    ]
+    refused = "It can never be a message: it is no JSON, or breaks a rule of CloudEvents."
+    if settings.message_format == FLAT:
+        refused += " Here also an event whose data can't be read."
+    operation: Document = {
+        "operationId": "send",
+        "summary": "Files an issue, or takes events.",
+        "description": _POST,
+        "parameters": parameters,
         "requestBody": {
             "required": True,
-            "description": f"At most {MAX_BODY_BYTES} bytes. {headers['ce-id']}",
+            "description": f"At most {MAX_BODY_BYTES} bytes.",
             "content": {
-                "application/json": {"schema": {"$ref": "#/components/schemas/Issue"}},
-                STRUCTURED_TYPE: {"schema": {"$ref": "#/components/schemas/Event"}},
-                BATCH_TYPE: {
-                    "schema": {
-                        "type": "array",
-                        "maxItems": 1000,
-                        "items": {"$ref": "#/components/schemas/Event"},
-                    }
-                },
-                "application/x-www-form-urlencoded": {"schema": _FORM},
-                "multipart/form-data": {"schema": _FORM},
+                JSON_TYPE: {"schema": {"anyOf": [_ref("Issue"), _ref("Older")]}},
+                STRUCTURED_TYPE: {"schema": _ref("Event")},
+                BATCH_TYPE: {"schema": _ref("Batch")},
+                FORM_TYPE: {"schema": _ref("Form")},
+                MULTIPART_TYPE: {"schema": _ref("Form")},
+                # With ce- headers; without an `schema` it is bytes (3.1, 4.8.14.2).
+                PROTOBUF_TYPE: {},
             },
         },
         "responses": {
-            "200": _answer("The issue is filed.", {"$ref": "#/components/schemas/Created"}),
+            "200": _answer("The issue is filed.", _json(_ref("Created")) | _page()),
             "204": {"description": "Pub/Sub has the event, or every event of the batch."},
-            "400": _error("It can never be a message."),
-            "401": _error("The credential is missing or not accepted.", _CHALLENGE),
-            "403": _error("The caller may not send this."),
-            "408": _error("The body did not come in time."),
+            "400": _error(refused, _page()),
+            "403": _error("A page of another site sent it, and its origin is not listed."),
+            "408": _error("The body did not come in time.", _page()),
             "413": _error(
-                "The body, the message or the batch (1,000 events, 1,000 members of an event) is "
-                "more than is taken."
+                f"More than {MAX_BODY_BYTES} bytes, {MAX_BATCH_EVENTS} events, {MAX_MEMBERS} "
+                f"members of an event, {MAX_CONTROLS} controls of a form, or than a message of "
+                "Pub/Sub has room for.",
+                _page(),
             ),
-            "415": _error("The content type is none of those, and there are no ce- headers."),
-            "429": _error("The queue is full: nothing was taken.", _RETRY),
-            "431": {
-                "description": "Too many headers, or too long ones.",
-                "content": {"application/json": {"schema": _ERROR}},
-            },
-            "503": _error("Pub/Sub did not take it in time; it may be there.", _RETRY),
+            "415": _error("Another content type, and no ce- headers."),
+            "429": _error("There is no room: nothing was taken.", _page(), _ALLOWS_RETRY),
+            "431": _too_long(),
+            "503": _error(
+                "Pub/Sub did not answer in time: the message may be there, send it again.",
+                _page(),
+                _ALLOWS_RETRY,
+            ),
+        },
+    }
+    if settings.auth:
+        operation["security"] = [{"token": []}, {"key": []}]
+        operation["responses"] |= {
+            "401": _error("A credential is missing or not accepted.", _page(), _CHALLENGE),
+            "403": _error(
+                "The credential is good for something else, or a page of another site sent it.",
+                _page(),
+            ),
+        }
+    return operation
+
+
+def _get(
+    name: str, what: str, content: Document, headers: Mapping[str, Document] | None = None
+) -> Document:
+    """An operation that asks; what any request may be answered is here, too."""
+    unready = "Not ready: why." if name == "ready" else "The service is going down."
+    return {
+        "operationId": name,
+        "summary": what,
+        "responses": {
+            "200": _answer(what, content, headers),
+            "400": _error("No valid HTTP/1.1."),
+            "429": _error("Too many connections.", headers=_ALLOWS_RETRY),
+            "431": _too_long(),
+            "503": _error(unready, headers=_ALLOWS_RETRY),
         },
     }
 
 
-def _answer(what: str, schema: Document, headers: Document | None = None) -> Document:
-    """An answer that is JSON, or the page where a form was sent."""
-    answer: Document = {
-        "description": what,
-        "content": {
-            "application/json": {"schema": schema},
-            "text/html": {"schema": {"type": "string"}},
-        },
-    }
-    if headers:
-        answer["headers"] = headers
-    return answer
+def _file(path: str, content_type: str) -> Document:
+    """A file of the page."""
+    content = {content_type.partition(";")[0]: {"schema": STRING}}
+    name = path.rpartition("/")[2].replace(".", "-")
+    operation = _get(name, "A file of the page.", content, _ETAG)
+    operation["parameters"] = [_header("If-None-Match", STRING, "An ETag that the caller has.")]
+    operation["responses"]["304"] = {"description": "It is still the same.", "headers": _ETAG}
+    return operation
 
 
-def _error(what: str, headers: Document | None = None) -> Document:
-    return _answer(what, _ERROR, headers)
+def _header(name: str, schema: Document, what: str, example: str = "") -> Document:
+    header = {"name": name, "in": "header", "required": False, "schema": schema}
+    return header | {"description": what} | ({"example": example} if example else {})
 
 
-def _json(what: str, schema: Document) -> Document:
-    content = {"application/json": {"schema": schema}}
-    return {"summary": what, "responses": {"200": {"description": what, "content": content}}}
+def _answer(
+    what: str, content: Document, headers: Mapping[str, Document] | None = None
+) -> Document:
+    answer: Document = {"description": what, "content": content}
+    return answer | ({"headers": dict(headers)} if headers else {})
 
 
-def _status(what: str, status: str) -> Document:
+def _error(
+    what: str, more: Document | None = None, headers: Mapping[str, Document] | None = None
+) -> Document:
+    return _answer(what, _json(_ref("Error")) | (more or {}), headers)
+
+
+def _too_long() -> Document:
+    return _error(f"More than {MAX_HEADERS} headers, or {MAX_HEAD_BYTES} bytes of them.")
+
+
+def _json(schema: Document) -> Document:
+    return {JSON_TYPE: {"schema": schema}}
+
+
+def _page() -> Document:
+    """The page, by which a form is answered."""
+    return {HTML_TYPE: {"schema": STRING}}
+
+
+def _status(word: str) -> Document:
     return _json(
-        what,
         {
             "type": "object",
-            "properties": {"status": {"const": status}},
             "required": ["status"],
+            "properties": {"status": {"const": word}},
             "additionalProperties": False,
-        },
+            "examples": [{"status": word}],
+        }
     )
 
 
-def _ready() -> Document:
-    what = "Whether the topic is reachable and subscribed to, and the queue has room."
-    ready = _status(what, "ready")
-    ready["responses"]["503"] = {
-        "description": "Why it is not.",
-        "headers": _RETRY,
-        "content": {"application/json": {"schema": _ERROR}},
-    }
-    return ready
-
-
-def _html(what: str) -> Document:
-    content = {"text/html": {"schema": {"type": "string"}}}
-    return {"summary": what, "responses": {"200": {"description": what, "content": content}}}
-
-
-def _static(type_: str) -> Document:
-    content = {type_.partition(";")[0]: {"schema": {"type": "string"}}}
-    return {
-        "summary": "A file of the page.",
-        "responses": {
-            "200": {"description": "The file.", "content": content},
-            "304": {"description": "It has not changed."},
-        },
-    }
+def _ref(name: str) -> Document:
+    return {"$ref": f"#/components/schemas/{name}"}

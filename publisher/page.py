@@ -7,7 +7,7 @@ Nothing stands inside the HTML that the content security policy would have to al
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from itertools import zip_longest
@@ -32,14 +32,16 @@ PRIORITIES = ("P0", "P1", "P2", "P3", "P4")
 # Rows for further fields that are ready to be filled: without the script no more can be added.
 BLANK_ROWS = 3
 
+# How much is shown again of a form that was not filed, in characters, each of which may become five
+# on the page: of more, only the browser has a copy.
+MAX_SHOWN = 100_000
+
 # What can be done about an error, by status; anything else is for the sender to mend.
-_ADVICE = {
-    401: "Type the API key again.",
-    403: "This key may not file issues.",
-    429: "What you wrote is still here: send it again in a moment.",
-    503: "What you wrote is still here: send it again in a moment. It will not be filed twice.",
-}
-_MEND = "Nothing was filed. What you wrote is still here: mend it and send it again."
+_AGAIN = "Send it again in a moment: it will not be filed twice."
+_ADVICE = {401: "Type the API key again.", 429: _AGAIN, 503: _AGAIN}
+_MEND = "Mend it and send it again."
+_KEPT = "What you wrote is still here."
+_NOT_KEPT = "What you wrote is not on this page: your browser's way back leads to it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,13 @@ class Page:
     @property
     def advice(self) -> str:
         """What can be done about the error."""
-        return _ADVICE.get(self.status, _MEND)
+        return f"{_KEPT if self.values else _NOT_KEPT} {_ADVICE.get(self.status, _MEND)}"
 
 
 def render(page: Page) -> Response:
     """The page as an answer."""
+    if sum(len(value) for values in page.values.values() for value in values) > MAX_SHOWN:
+        page = replace(page, values={})
     html = _template().render(page=page, priorities=PRIORITIES)
     # Its idempotency key is good for one issue.
     return HTMLResponse(html, page.status, {"Cache-Control": "no-store"})

@@ -151,9 +151,12 @@ echo x | gcloud secrets versions add n --data-files=- && true
 URL=$(gcloud run services describe s \\
   --regions=r)
 gcloud run deploy s --image=i --concurrency=many
-gcloud run deploy s --project=p --region=r --container=a --image=i --port=1 --container=b --image=j --startup-probe=bogus=1
-gcloud run deploy s --project=p --region=r --container=a --image=i --port=1 --container=b --image=j --depends-upon=a
-gcloud run deploy s --project=p --region=r --container=a --image=i --port=1 --container=b --image=j --depends-on=a
+gcloud run deploy s --region=r --container=a --image=i --port=1 \\
+  --project=p --container=b --image=j --startup-probe=bogus=1
+gcloud run deploy s --region=r --container=a --image=i --port=1 \\
+  --project=p --container=b --image=j --depends-upon=a
+gcloud run deploy s --region=r --container=a --image=i --port=1 \\
+  --project=p --container=b --image=j --depends-on=a
 ```
 """
     commands = list(in_page(text))
