@@ -59,8 +59,7 @@ def create_app(
                 metrics = Metrics()
                 broker = open_broker(read, metrics.called)
                 serve = service(read, broker, metrics, stamp or Stamp())
-                if read.metrics_port:
-                    metrics.serve(read.metrics_port)
+                served = metrics.serve(read.metrics_port) if read.metrics_port else None
             except ProblemsFound as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
@@ -69,6 +68,8 @@ def create_app(
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await broker.close()
+            if served:
+                served.close()
             await send({"type": "lifespan.shutdown.complete"})
         else:
             raise NotImplementedError(f"no {scope['type']} is served")

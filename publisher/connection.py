@@ -260,6 +260,8 @@ class Connection(HttpToolsProtocol):
     def look(self, now: float, *, crowded: bool) -> None:
         """Closes the connection when its time is over, or when it rests while many want one."""
         if now >= self._until or (crowded and self._idle):
+            if self._silent and not self._idle and not self._refused:
+                self._count("too_slow")
             self._until = math.inf
             self.transport.close()
 

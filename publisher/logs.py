@@ -16,7 +16,7 @@ A traceback follows the message inside `message`, where Error Reporting looks fo
 No library: `google-cloud-logging` writes the same lines, and brings four clients and gRPC
 services for it; `python-json-logger` knows none of these fields. What is logged is this
 package's own sentences. Bodies, keys and tokens are never given to a logger; what looks like a
-token is cut out all the same, since libraries log too.
+token or a key of ours is cut out all the same, since libraries log too.
 """
 
 import contextvars
@@ -29,6 +29,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from publisher.keys import KEY_PREFIX
 from schemas.times import format_micros
 
 # An entry may have 256 KiB (https://cloud.google.com/logging/quotas#log-limits). Nobody reads that
@@ -57,8 +58,9 @@ _TRACEPARENT = re.compile(
 _CLOUD_TRACE = re.compile(rb"(?!0{32})([0-9A-Fa-f]{32})(?:/([0-9]{1,20}))?(?:;o=([0-9]{1,3}))?")
 _SAMPLED = 0x01
 
-# A signed token is three parts of base64url, the first two the start of JSON objects.
-_TOKEN = re.compile(r"eyJ[\w-]{6,}\.eyJ[\w-]*(?:\.[\w-]*)?")
+# A signed token is three parts of base64url, the first two the start of JSON objects; a key begins
+# with the prefix of ours.
+_SECRET = re.compile(rf"eyJ[\w-]{{6,}}\.eyJ[\w-]*(?:\.[\w-]*)?|{KEY_PREFIX}\w+")
 
 _headers: contextvars.ContextVar[Headers] = contextvars.ContextVar("headers", default=())
 
@@ -232,7 +234,8 @@ def _traceback(record: logging.LogRecord) -> str:
 
 
 def _bounded(text: str) -> str:
-    text = _TOKEN.sub("(a token)", text) if "eyJ" in text else text
+    if "eyJ" in text or KEY_PREFIX in text:
+        text = _SECRET.sub("(a secret)", text)
     if len(text) > MAX_CHARACTERS:
         half = MAX_CHARACTERS // 2
         left_out = len(text) - 2 * half

@@ -140,15 +140,15 @@ def _post(settings: Settings) -> Document:
         "description": _POST,
         "parameters": parameters,
         "requestBody": {
-            "required": True,
-            "description": f"At most {MAX_BODY_BYTES} bytes.",
+            "required": False,
+            "description": f"At most {MAX_BODY_BYTES} bytes; a binary event may have none.",
             "content": {
                 JSON_TYPE: {"schema": {"anyOf": [_ref("Issue"), _ref("Older")]}},
                 STRUCTURED_TYPE: {"schema": _ref("Event")},
                 BATCH_TYPE: {"schema": _ref("Batch")},
                 FORM_TYPE: {"schema": _ref("Form")},
                 MULTIPART_TYPE: {"schema": _ref("Form")},
-                # With ce- headers; without an `schema` it is bytes (3.1, 4.8.14.2).
+                # With ce- headers. Without a schema it is bytes: 3.1.0, 4.8.14.2.
                 PROTOBUF_TYPE: {},
             },
         },

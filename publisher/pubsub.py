@@ -330,9 +330,10 @@ class PubSubBroker:
                 return reason, status.name
             for one in batch:
                 one.asked.last = f"; the last try: {reason}"
-            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # no secret
-            pause = min(2 * pause, LONGEST_PAUSE)
-            batch = [one for one in batch if not one.asked.outcome.done()]
+            if batch := _waited_for(batch):
+                await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # no secret
+                pause = min(2 * pause, LONGEST_PAUSE)
+                batch = _waited_for(batch)
         return "", ""
 
     async def _try(self, batch: Sequence[_Waiting]) -> tuple[grpc.StatusCode, str]:
@@ -401,6 +402,10 @@ def open_broker(settings: Settings, observe: Observe | None = None) -> PubSubBro
     return PubSubBroker(
         client, channels[1], settings.topic_path, settings.publish_deadline, observe
     )
+
+
+def _waited_for(batch: list[_Waiting]) -> list[_Waiting]:
+    return [one for one in batch if not one.asked.outcome.done()]
 
 
 def _named(error: exceptions.GoogleAPICallError) -> str:

@@ -20,11 +20,11 @@ from publisher.settings import Settings
 # Seconds after the signal, and what happens then to whoever is not through.
 BODY_SECONDS = 3.0  # the rest of a body is not waited for: 503
 ANSWER_SECONDS = 7.5  # the broker is closed, for `CLOSE_SECONDS`; what has no ack then: 503
-FLUSH_SECONDS = 0.3  # for those answers, after that
+FLUSH_SECONDS = 0.2  # for those answers after that, and once more for them to leave
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _POLL_SECONDS = 0.05
-_LOOK_TICKS = 10  # of uvicorn's, 0.1 s each
+LOOK_TICKS = 10  # of uvicorn's, 0.1 s each
 
 log = logging.getLogger("publisher")
 
@@ -50,7 +50,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: uvicorn's own work, and once a second every connection's time."""
-        if counter % _LOOK_TICKS == 0:
+        if counter % LOOK_TICKS == 0:
             now = asyncio.get_running_loop().time()
             crowded = len(self.server_state.connections) > MAX_CONNECTIONS
             for connection in self._connections():
@@ -72,11 +72,10 @@ class Server(uvicorn.Server):
         await self._until(self._answered, began + ANSWER_SECONDS)
         ending = asyncio.create_task(self.lifespan.shutdown())
         await self._until(ending.done, began + ANSWER_SECONDS + CLOSE_SECONDS)
-        flushed = loop.time() + FLUSH_SECONDS
-        if not await self._until(self._answered, flushed):
+        if not await self._until(self._answered, loop.time() + FLUSH_SECONDS):
             for task in self.server_state.tasks:
-                task.cancel()
-        await self._until(lambda: not self.server_state.connections, flushed)
+                task.cancel()  # which is answered by a 503, too
+        await self._until(lambda: not self.server_state.connections, loop.time() + FLUSH_SECONDS)
 
     def _connections(self) -> list[Connection]:
         return cast("list[Connection]", list(self.server_state.connections))
@@ -108,18 +107,24 @@ def serve(app: ASGIApp, settings: Settings) -> int:
     Raises:
         SystemExit: With 3, when it could not start.
     """
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        http=Connection,
-        ws="none",
-        lifespan="on",
-        log_config=None,  # `logs.configure` is called before
-        access_log=False,  # Cloud Run logs each request itself
-        server_header=False,
-        proxy_headers=False,  # nothing here asks who the client is
-    )
-    server = Server(config)
+    server = server_of(app, settings)
     server.run()
     return 1 if server.force_exit else 0
+
+
+def server_of(app: ASGIApp, settings: Settings) -> Server:
+    """The server, not started yet; arguments are those of `serve`."""
+    return Server(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            http=Connection,
+            ws="none",
+            lifespan="on",
+            log_config=None,  # `logs.configure` is called before
+            access_log=False,  # Cloud Run logs each request itself
+            server_header=False,
+            proxy_headers=False,  # nothing here asks who the client is
+        )
+    )

@@ -137,9 +137,7 @@ class Load:
             return
         connection.number = None
         tally = self._tally
-        tally.answers.append(
-            Answered(number, status, connection.due, monotonic() - connection.due)
-        )
+        tally.answers.append(Answered(number, status, connection.due, monotonic() - connection.due))
         if status == 200:
             tally.bodies[number] = body
         elif status in (429, 503) and b"\r\nretry-after:" not in head:

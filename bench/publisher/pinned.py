@@ -16,7 +16,10 @@ OTHER_CORE = 1
 """The load client and Pub/Sub's emulator share this one."""
 
 # In the process itself before it becomes the program, so that every thread inherits it.
-_PIN = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); os.execvp(sys.argv[2], sys.argv[2:])"
+_PIN = (
+    "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); "
+    "os.execvp(sys.argv[2], sys.argv[2:])"
+)
 _KIBI = 1_024
 
 

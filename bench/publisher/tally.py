@@ -66,16 +66,12 @@ class Tally:
 
     def rate(self) -> float:
         """Answers 2xx a second, those that came while requests were due."""
-        in_time = sum(
-            each.taken and each.due + each.seconds <= self.ended for each in self.answers
-        )
+        in_time = sum(each.taken and each.due + each.seconds <= self.ended for each in self.answers)
         return in_time / max(self.ended - self.began, 1e-9)
 
     def milliseconds(self, share: float, which: Callable[[Answered], bool]) -> float:
         """A quantile of the latencies of some answers; 0 when there are none."""
-        return milliseconds(
-            (each.seconds for each in self.answers if which(each)), share
-        )
+        return milliseconds((each.seconds for each in self.answers if which(each)), share)
 
 
 def milliseconds(seconds: Iterable[float], share: float) -> float:

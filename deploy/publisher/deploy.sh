@@ -40,6 +40,7 @@ metrics_port=9090 # monitoring.yaml names it too
 project=${PROJECT:-} region=${REGION:-} image='' document='issues/{issue}' trigger=$service
 database='(default)' type=google.cloud.firestore.document.v1.written max_instances=10
 metrics='' dry_run='' settings=()
+number='' location='' version='' heard='' # what gcloud is asked
 
 wrong() {
   echo "deploy.sh: $1 (--help tells more)" >&2
@@ -153,8 +154,8 @@ ask version 1 secrets versions list "$keys" "${here[@]}" --filter=state=ENABLED 
   '--format=value(name)'
 if [[ -z $version ]]; then
   cat >&2 <<TEXT
-deploy.sh: the secret $keys has no version yet. Make a key for each client, add the lines that are
-for API_KEYS, and run this again:
+deploy.sh: the secret $keys has no version yet. Make a key for each client, add their
+entries as a version, and run this again:
   python -m publisher key CLIENT
   printf '%s' 'CLIENT:SHA256' |
     gcloud secrets versions add $keys --project=$project --data-file=-

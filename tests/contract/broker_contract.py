@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from publisher.broker import BrokerError
+from publisher.broker import CLOSED, BrokerError
 from schemas.message import Message
 
 
@@ -32,17 +32,21 @@ class MemoryBroker:
         self.in_flight = 0
 
     async def publish(self, messages):
+        if self.closed:
+            raise BrokerError("the service is going down", CLOSED)
         self.begun.set()
         self.idle.clear()
         self.in_flight += 1
-        await self.open.wait()
-        self.in_flight -= 1
-        if not self.in_flight:
-            self.idle.set()
+        try:
+            await self.open.wait()
+        finally:
+            self.in_flight -= 1
+            if not self.in_flight:
+                self.idle.set()
         if self.refuses or not self.topic_exists:
-            raise BrokerError(self.refuses or "NotFound")
+            raise BrokerError(self.refuses or "NotFound", "NOT_FOUND")
         if not all(message.data or message.attributes for message in messages):
-            raise BrokerError("InvalidArgument")
+            raise BrokerError("InvalidArgument", "INVALID_ARGUMENT")
         self.messages += messages
 
     async def check(self):
@@ -115,8 +119,9 @@ class BrokerContract:
     async def test_missing_topic(self, stage):
         """Without a topic nothing is acknowledged, and the broker is not ready."""
         broker = stage.broker(topic_exists=False)
-        with pytest.raises(BrokerError, match="NotFound"):
+        with pytest.raises(BrokerError, match="NotFound") as refused:
             await broker.publish([Message(b"lost")])
+        assert refused.value.code == "NOT_FOUND"
         with pytest.raises(BrokerError, match="NotFound"):
             await broker.check()
 
@@ -135,3 +140,26 @@ class BrokerContract:
         await broker.close()
         await asyncio.gather(*publishing)
         assert self.exactly(await stage.received(broker, 50)) == self.exactly(sent)
+
+    async def test_closed(self, stage):
+        """Nothing is published after the end, and whoever tries hears so."""
+        broker = stage.broker()
+        await broker.publish([Message(b"in time")])
+        await broker.close()
+        with pytest.raises(BrokerError) as refused:
+            await broker.publish([Message(b"late")])
+        assert refused.value.code == CLOSED
+        assert [message.data for message in await stage.received(broker, 1)] == [b"in time"]
+
+    async def test_gone(self, stage):
+        """A request that is given up takes no other with it."""
+        broker = stage.broker()
+        sent = [Message(b"%d" % n) for n in range(20)]
+        publishing = [asyncio.create_task(broker.publish([message])) for message in sent]
+        await asyncio.sleep(0)  # one turn: every publish has begun
+        for task in publishing[::2]:
+            task.cancel()
+        await asyncio.wait(publishing)
+        assert [task.exception() for task in publishing[1::2]] == [None] * 10
+        received = await stage.received(broker, 10)
+        assert not self.exactly(sent[1::2]) - self.exactly(received)

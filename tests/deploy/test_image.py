@@ -149,7 +149,7 @@ def emulator(tmp_path_factory):
     with (tmp_path_factory.mktemp("pubsub") / "log").open("wb") as log:
         process = subprocess.Popen(found.pubsub_command(str(port)), stdout=log, stderr=log)
         try:
-            assert wait_until(lambda: listens("127.0.0.1", port), SECONDS)
+            assert wait_until(lambda: listens("127.0.0.1", port), time.monotonic() + SECONDS)
             yield f"127.0.0.1:{port}"
         finally:
             process.kill()
@@ -176,7 +176,7 @@ def topic(emulator):
             got.extend(pull(subscriber, PROJECT, name).messages)
             return len(got) >= expected
 
-        assert wait_until(enough, SECONDS)
+        assert wait_until(enough, time.monotonic() + SECONDS)
         return got
 
     return name, received
@@ -383,7 +383,7 @@ for module in list(sys.modules.values()):
             (sheet,) = set(re.findall(rb'href="(/web/[^"]+\.css)"', page))
             assert service.ask("GET", sheet.decode())[0] == 200
             assert service.ask("GET", "/openapi.json")[0] == 200
-            assert wait_until(lambda: service.ask("GET", "/ready")[0] == 200, SECONDS)
+            assert service.ask("GET", "/ready")[0] == 200
             issue = b'{"issue": "Test", "priority": "P1"}'
             status, answer = service.ask("POST", "/", [("Content-Type", "application/json")], issue)
             assert (status, json.loads(answer)["status"]) == (200, "created")

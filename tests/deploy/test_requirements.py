@@ -13,10 +13,7 @@ ROOT = Path(__file__).parents[2]
 LISTED = ROOT / "publisher/requirements.txt"
 OURS = ("publisher", "schemas")
 # What is not imported by name, and why it is there.
-BY_OTHERS = {
-    "httptools": "uvicorn's parser of HTTP",
-    "uvloop": "uvicorn's event loop",
-}
+BY_OTHERS = {"uvloop": "uvicorn's event loop"}
 
 
 def requirements(lines):
@@ -99,10 +96,11 @@ def test_names_are_those_of_setup():
 def test_what_is_imported_is_listed():
     """Each module that is imported comes with a listed package, or with what one itself needs."""
     packages = {name: name for name in listed()}
-    for name in listed():
-        for text in metadata.requires(name) or ():
-            if "extra ==" not in text:
-                packages.setdefault(canonicalize_name(Requirement(text).name), name)
+    for name, one in listed().items():
+        for needed in map(Requirement, metadata.requires(name) or ()):
+            marks = [{"extra": extra} for extra in one.extras or ("",)]
+            if needed.marker is None or any(needed.marker.evaluate(mark) for mark in marks):
+                packages.setdefault(canonicalize_name(needed.name), name)
     files = {
         str(file): listing
         for package, listing in packages.items()

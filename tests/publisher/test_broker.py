@@ -1,4 +1,8 @@
-"""The broker in memory keeps the real one's contract; the real one's bookkeeping, by itself."""
+"""The broker in memory keeps the real one's contract; the real one's bookkeeping, by itself.
+
+The real one speaks to a server of gRPC here, whose every answer is the test's: the emulator is
+never late, and refuses nothing.
+"""
 
 import asyncio
 import logging
@@ -8,15 +12,18 @@ from itertools import chain
 
 import grpc.aio
 import pytest
-from google.api_core import exceptions
 from google.iam.v1.iam_policy_pb2 import TestIamPermissionsRequest as PermissionsRequest
 from google.iam.v1.iam_policy_pb2 import TestIamPermissionsResponse as PermissionsResponse
 from google.pubsub_v1 import types
+from grpc import StatusCode
 
-from publisher.broker import CALLS_IN_FLIGHT, BrokerError, PubSubBroker, open_broker
+from publisher.broker import CLOSED, NO_ACK, BrokerError
+from publisher.pubsub import CALLS_IN_FLIGHT, TRANSIENT, open_broker
 from publisher.settings import Settings
 from schemas.message import Message
 from tests.contract.broker_contract import BrokerContract, MemoryBroker
+
+SECONDS = 20
 
 
 class Stage:
@@ -35,77 +42,6 @@ class TestMemoryBroker(BrokerContract):
         return Stage()
 
 
-class Client:
-    """A client that keeps its calls and answers when it is let; or fails."""
-
-    def __init__(self, error=None):
-        self.calls = []
-        self.full = asyncio.Event()
-        self.answers = asyncio.Event()
-        self.error = error
-
-    async def publish(self, *, request, retry, timeout):  # noqa: ASYNC109
-        self.calls.append([message.data for message in request.messages])
-        if len(self.calls) == CALLS_IN_FLIGHT:
-            self.full.set()
-        await self.answers.wait()
-        if self.error:
-            raise self.error
-
-
-def broker_of(client, deadline=10.0):
-    return PubSubBroker(client, "projects/p/topics/t", deadline)
-
-
-class TestPubSubBroker:
-    async def test_calls_are_shared(self):
-        """What arrives together goes out together, and few calls are in flight at once."""
-        client = Client()
-        broker = broker_of(client)
-        messages = [Message(b"%d" % n) for n in range(10_000)]
-        publishing = asyncio.create_task(broker.publish(messages))
-        async with asyncio.timeout(10):
-            await client.full.wait()
-            for _ in range(10):  # turns in which a fifth call would begin
-                await asyncio.sleep(0)
-            assert [len(call) for call in client.calls] == [1_000] * CALLS_IN_FLIGHT
-            client.answers.set()
-            await publishing
-        assert [*chain.from_iterable(client.calls)] == [message.data for message in messages]
-
-    async def test_unforeseen_is_no_ack(self):
-        """Whatever ends a call, a request never hears of an ack that was not given."""
-        reported = []
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
-        fault = RuntimeError("a bug")
-        client = Client(fault)
-        client.answers.set()
-        with pytest.raises(BrokerError, match="without an outcome"):
-            await broker_of(client).publish([Message(b"x")])
-        await asyncio.sleep(0)
-        assert reported == [fault]
-
-    async def test_deadline(self):
-        """A request waits for its ack no longer than the deadline, sent or not."""
-        client = Client()
-        broker = broker_of(client, deadline=0.05)
-        messages = [Message(b"x" * 9_000_000) for _ in range(CALLS_IN_FLIGHT + 1)]
-        with pytest.raises(BrokerError, match=r"no ack within 0\.05 s"):
-            await broker.publish(messages)
-        client.answers.set()
-        await broker.publish([Message(b"next")])
-        # The one that never left is not sent afterwards: its sender was told that it failed.
-        assert [len(call[0]) for call in client.calls] == [9_000_000] * CALLS_IN_FLIGHT + [4]
-
-    async def test_permanent_errors_are_named(self):
-        """An error that no retry mends is told at once, by its name."""
-        client = Client(exceptions.PermissionDenied("no"))
-        client.answers.set()
-        with pytest.raises(BrokerError, match="PermissionDenied: no"):
-            await broker_of(client).publish([Message(b"x")])
-
-
 @dataclass
 class Server:
     """Pub/Sub's answers about one topic, over gRPC: the emulator knows no permissions or pages.
@@ -114,12 +50,47 @@ class Server:
         permissions: What the caller may do.
         pages: The topic's subscriptions, page by page.
         error: What the question for permissions is answered with, instead.
+        statuses: What publish calls are answered with, one after the other; then OK.
+        bad: Data that no call may carry.
+        acks: How many acks a call is answered with; all by default.
     """
 
-    permissions: set[str]
+    permissions: set[str] = field(default_factory=set)
     pages: list[list[str]] = field(default_factory=list)
     error: grpc.StatusCode | None = None
+    statuses: list[grpc.StatusCode] = field(default_factory=list)
+    bad: frozenset[bytes] = frozenset()
+    acks: int | None = None
     asked: list[str] = field(default_factory=list)
+    calls: list[list[bytes]] = field(default_factory=list)
+    remaining: list[float] = field(default_factory=list)
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    another: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def __post_init__(self):
+        self.open.set()
+
+    async def publish(self, request, context):
+        assert request.topic == TOPIC
+        metadata = dict(context.invocation_metadata())
+        assert metadata["x-goog-request-params"] == f"topic={TOPIC}"
+        data = [message.data for message in request.messages]
+        self.calls.append(data)
+        self.remaining.append(context.time_remaining())
+        async with self.another:
+            self.another.notify_all()
+        await self.open.wait()
+        if self.statuses and (status := self.statuses.pop(0)) is not StatusCode.OK:
+            await context.abort(status, "says the test")
+        if self.bad.intersection(data):
+            await context.abort(StatusCode.INVALID_ARGUMENT, "one of them is bad")
+        count = len(data) if self.acks is None else self.acks
+        return types.PublishResponse(message_ids=[str(n) for n in range(count)])
+
+    async def called(self, count):
+        """Waits for so many publish calls."""
+        async with asyncio.timeout(SECONDS), self.another:
+            await self.another.wait_for(lambda: len(self.calls) >= count)
 
     async def get_topic(self, request, context):
         await self._hold(context, "pubsub.topics.get")
@@ -151,6 +122,11 @@ class Server:
         listing = types.ListTopicSubscriptionsRequest, types.ListTopicSubscriptionsResponse
         return {
             "google.pubsub.v1.Publisher": {
+                "Publish": of(
+                    self.publish,
+                    types.PublishRequest.deserialize,
+                    types.PublishResponse.serialize,
+                ),
                 "GetTopic": of(
                     self.get_topic, types.GetTopicRequest.deserialize, types.Topic.serialize
                 ),
@@ -177,19 +153,231 @@ async def broker_on():
     """Makes the broker, by Google's own client, on a server."""
     ends = []
 
-    async def make(answers):
-        server = grpc.aio.server()
+    async def make(answers, deadline=10.0, observe=None):
+        server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
         for name, methods in answers.handlers.items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        broker = open_broker(Settings("demo-project", emulator=f"127.0.0.1:{port}"))
+        emulator = f"127.0.0.1:{port}"
+        settings = Settings("demo-project", publish_deadline=deadline, emulator=emulator)
+        broker = open_broker(settings, observe)
         ends.extend((broker.close(), server.stop(None)))
         return broker
 
     yield make
     for end in ends:
         await asyncio.wait_for(end, 10)
+
+
+class TestCalls:
+    async def test_shared(self, broker_on):
+        """What arrives together goes out together, and few calls are in flight at once."""
+        server = Server()
+        server.open.clear()
+        broker = await broker_on(server)
+        messages = [Message(b"%d" % n) for n in range(10_000)]
+        publishing = asyncio.create_task(broker.publish(messages))
+        await server.called(CALLS_IN_FLIGHT)
+        assert [len(call) for call in server.calls] == [1_000] * CALLS_IN_FLIGHT
+        server.open.set()
+        await publishing
+        assert sorted(chain.from_iterable(server.calls)) == sorted(m.data for m in messages)
+        assert [len(call) for call in server.calls] == [1_000] * 10
+
+    async def test_observed(self, broker_on):
+        """Every call is told of: how it ended, how long it took, and how many were in it."""
+        told = []
+        server = Server(statuses=[StatusCode.UNAVAILABLE])
+        broker = await broker_on(server, observe=lambda *call: told.append(call))
+        await broker.publish([Message(b"1"), Message(b"2")])
+        assert [(code, count) for code, _, count in told] == [("UNAVAILABLE", 2), ("OK", 2)]
+        assert all(0 < seconds < 10 for _, seconds, _ in told)
+
+    async def test_unforeseen_is_no_ack(self, broker_on):
+        """Whatever ends a call, a request never hears of an ack that was not given."""
+        reported = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
+        fault = RuntimeError("a bug")
+
+        def observe(*_):
+            raise fault
+
+        broker = await broker_on(Server(), observe=observe)
+        with pytest.raises(BrokerError, match="without an outcome"):
+            await broker.publish([Message(b"x")])
+        await asyncio.sleep(0)
+        assert reported == [fault]
+
+    async def test_missing_acks(self, broker_on):
+        """An answer with fewer acks than messages is none: nobody knows whose are missing."""
+        broker = await broker_on(Server(acks=1))
+        with pytest.raises(BrokerError, match="1 acks for 2 messages") as refused:
+            await broker.publish([Message(b"1"), Message(b"2")])
+        assert refused.value.code == "DATA_LOSS"
+
+    async def test_bad_message_is_found(self, broker_on):
+        """One message that the broker refuses fails alone, and is found in a few calls."""
+        server = Server(bad=frozenset([b"77"]))
+        broker = await broker_on(server)
+        sent = [[Message(b"%d" % n)] for n in range(1_000)]
+        outcomes = await asyncio.gather(*map(broker.publish, sent), return_exceptions=True)
+        failed = {n: outcome for n, outcome in enumerate(outcomes) if outcome is not None}
+        assert list(failed) == [77]
+        assert str(failed[77]) == "InvalidArgument: one of them is bad"
+        assert failed[77].code == "INVALID_ARGUMENT"
+        assert len(server.calls) <= 1 + 2 * 10  # twice the halvings of a thousand
+
+
+class TestTries:
+    @pytest.mark.parametrize("status", sorted(TRANSIENT, key=str))
+    async def test_transient(self, broker_on, status):
+        """What passes by itself is tried again, and the request never hears of it."""
+        server = Server(statuses=[status, status])
+        await (await broker_on(server)).publish([Message(b"x")])
+        assert server.calls == [[b"x"]] * 3
+
+    @pytest.mark.parametrize("status", sorted({*StatusCode} - TRANSIENT - {StatusCode.OK}, key=str))
+    async def test_permanent(self, broker_on, status):
+        """What no other try mends is told at once, by its name."""
+        server = Server(statuses=[status])
+        broker = await broker_on(server)
+        with pytest.raises(BrokerError, match=r": says the test$") as refused:
+            await broker.publish([Message(b"x")])
+        assert refused.value.code == status.name
+        assert server.calls == [[b"x"]]
+
+    async def test_no_try_after_the_deadline(self, broker_on):
+        """A request is answered at its deadline with what was wrong, and not sent again later."""
+        server = Server(statuses=[StatusCode.UNAVAILABLE] * 100)
+        broker = await broker_on(server, deadline=0.5)
+        with pytest.raises(BrokerError) as refused:
+            await broker.publish([Message(b"first")])
+        assert str(refused.value) == (
+            "no ack within 0.5 s; the last try: ServiceUnavailable: says the test"
+        )
+        assert refused.value.code == NO_ACK
+        tries = len(server.calls)
+        assert tries > 1
+        assert max(server.remaining) <= 0.5
+        server.statuses.clear()
+        await broker.publish([Message(b"second")])
+        assert server.calls[tries:] == [[b"second"]]
+
+    async def test_only_who_waits_is_tried_again(self, broker_on):
+        """Of a call that failed, messages whose request was answered are left out."""
+        server = Server()
+        server.open.clear()
+        broker = await broker_on(server)
+        gone, stays = (
+            asyncio.create_task(broker.publish([Message(data)])) for data in (b"gone", b"stays")
+        )
+        await server.called(1)
+        gone.cancel()
+        server.statuses.append(StatusCode.UNAVAILABLE)
+        server.open.set()
+        await stays
+        assert server.calls == [[b"gone", b"stays"], [b"stays"]]
+
+
+class TestDeadline:
+    async def test_silence(self, broker_on):
+        """A request waits for its ack no longer than the deadline, sent or not."""
+        server = Server()
+        server.open.clear()
+        broker = await broker_on(server, deadline=1.0)
+        messages = [Message(b"x" * 9_000_000) for _ in range(CALLS_IN_FLIGHT + 1)]
+        with pytest.raises(BrokerError, match=r"no ack within 1 s") as refused:
+            await broker.publish(messages)
+        assert refused.value.code == NO_ACK
+        server.open.set()
+        await broker.publish([Message(b"next")])
+        # The one that never left is not sent afterwards: its sender was told that it failed.
+        assert sum(len(call[0]) == 9_000_000 for call in server.calls) <= CALLS_IN_FLIGHT
+        assert server.calls[-1] == [b"next"]
+
+    async def test_the_youngest_s(self, broker_on):
+        """A call may take as long as its youngest message has; older ones are answered before."""
+        server = Server()
+        server.open.clear()
+        broker = await broker_on(server, deadline=1.0)
+        held = []
+        for n in range(CALLS_IN_FLIGHT):  # each in a call of its own
+            held.append(asyncio.create_task(self.timed(broker, b"held")))
+            await server.called(n + 1)
+        asking = []
+        for data in (b"old", b"young"):
+            await asyncio.sleep(0.3)  # how much older one is than the next: nothing else tells
+            asking.append(asyncio.create_task(self.timed(broker, data)))
+        await asyncio.gather(*held)
+        await server.called(CALLS_IN_FLIGHT + 1)
+        assert server.calls[-1] == [b"old", b"young"]
+        assert 0.35 < server.remaining[-1] <= 0.65
+        seconds = await asyncio.gather(*asking)
+        assert all(0.95 < one < 1.25 for one in seconds)
+        assert len(server.calls) == CALLS_IN_FLIGHT + 1
+
+    @staticmethod
+    async def timed(broker, data):
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with pytest.raises(BrokerError):
+            await broker.publish([Message(data)])
+        return loop.time() - began
+
+
+class TestGone:
+    async def test_waiting_is_forgotten(self, broker_on):
+        """A request that is given up while it waits leaves nothing behind, and is never sent."""
+        server = Server()
+        server.open.clear()
+        broker = await broker_on(server)
+        full = [Message(b"%d" % n) for n in range(1_000 * CALLS_IN_FLIGHT)]
+        sent = asyncio.create_task(broker.publish(full))
+        await server.called(CALLS_IN_FLIGHT)
+        gone = [asyncio.create_task(broker.publish([Message(b"gone")] * 3)) for _ in range(50)]
+        await asyncio.sleep(0)  # one turn: every publish has begun
+        assert len(broker._waiting) == 150
+        for task in gone:
+            task.cancel()
+        await asyncio.wait(gone)
+        assert all(task.cancelled() for task in gone)
+        assert not broker._waiting
+        server.open.set()
+        await sent
+        await broker.publish([Message(b"next")])
+        assert b"gone" not in chain.from_iterable(server.calls)
+
+
+class TestClose:
+    async def test_bounded(self, broker_on):
+        """The end does not wait for a broker that is silent: what has no ack fails, and says so."""
+        server = Server()
+        server.open.clear()
+        broker = await broker_on(server)
+        called = asyncio.create_task(broker.publish([Message(b"x" * 9_000_000)] * 4))
+        await server.called(CALLS_IN_FLIGHT)
+        waiting = asyncio.create_task(broker.publish([Message(b"waits")]))
+        await asyncio.sleep(0)
+        began = asyncio.get_running_loop().time()
+        await broker.close(0.2)
+        assert asyncio.get_running_loop().time() - began < 1.5
+        outcomes = await asyncio.gather(called, waiting, return_exceptions=True)
+        assert [(str(one), one.code) for one in outcomes] == [
+            ("the service is going down", CLOSED)
+        ] * 2
+
+    async def test_flushes(self, broker_on):
+        """What waited when the end came is published."""
+        server = Server()
+        broker = await broker_on(server)
+        sent = [Message(b"%d" % n) for n in range(6_000)]
+        publishing = asyncio.create_task(broker.publish(sent))
+        await asyncio.sleep(0)
+        await broker.close(SECONDS)
+        await publishing
+        assert sorted(chain.from_iterable(server.calls)) == sorted(m.data for m in sent)
 
 
 class TestCheck:

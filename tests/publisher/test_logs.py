@@ -19,6 +19,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from publisher.keys import new_key
 from publisher.logs import MAX_CHARACTERS, Trace, configure, traced, use_trace
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -197,13 +198,13 @@ class TestJson:
         assert "characters left out" in message
         assert message.endswith("yyyend")
 
-    def test_token(self, written):
-        """What looks like a signed token is cut out, whoever logs it."""
+    def test_secret(self, written):
+        """What looks like a signed token or a key is cut out, whoever logs it."""
         start()
         token = "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJ4In0.c2lnbmF0dXJl"
-        logging.getLogger("some.library").warning("Bearer %s, eyJ", token)
+        logging.getLogger("some.library").warning("Bearer %s, eyJ, %s", token, new_key("x")[0])
         (line,) = written()
-        assert json.loads(line)["message"] == "Bearer (a token), eyJ"
+        assert json.loads(line)["message"] == "Bearer (a secret), eyJ, (a secret)"
 
 
 class TestText:

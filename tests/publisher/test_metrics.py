@@ -3,6 +3,7 @@
 import http.client
 import re
 import socket
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -128,6 +129,12 @@ def test_taken_port():
     assert problem.where == "METRICS_PORT"
     assert re.search(r"127\.0\.0\.1:\d+ is not to be had: Address already in use", problem.what)
     assert problem.remedy
+
+
+def test_docs():
+    """The page has the table as the list makes it."""
+    page = Path(__file__).parents[2] / "docs/publisher.md"
+    assert metrics_table() in page.read_text("utf-8")
 
 
 def test_table():

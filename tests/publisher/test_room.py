@@ -1,0 +1,90 @@
+"""What is held is counted, bounded, and given back."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from publisher.room import Full, Room
+
+
+def test_messages_are_bounded():
+    """One more than the most is refused, and says so to the sender; who leaves makes room."""
+    room = Room(2, 100)
+    with room.enter(10), room.enter(20):
+        assert (room.messages, room.bytes, room.full) == (2, 30, True)
+        with pytest.raises(Full, match="busy: 2 messages are waiting already; send it again"):
+            room.enter(0)
+        assert (room.messages, room.bytes) == (2, 30)
+    assert (room.messages, room.bytes, room.full) == (0, 0, False)
+    with room.enter(100):
+        assert room.full  # of bytes
+
+
+def test_bytes_are_bounded():
+    """Declared bytes count before they come; what would be too much is refused whole."""
+    room = Room(10, 100)
+    with room.enter(60):
+        with pytest.raises(Full, match="busy: 60 bytes are waiting already"):
+            room.enter(41)
+        with room.enter(40):
+            assert room.full
+    assert room.bytes == 0
+
+
+def test_growth():
+    """A body that did not say its size, and the events of a batch, count as they become known."""
+    room = Room(10, 100)
+    with room.enter(0) as place:
+        place.grow(size=70)
+        place.grow(messages=9)
+        assert (room.messages, room.bytes) == (10, 70)
+        with pytest.raises(Full):
+            place.grow(messages=1)
+        with pytest.raises(Full):
+            place.grow(size=31)
+        assert (room.messages, room.bytes) == (10, 70)
+    assert (room.messages, room.bytes) == (0, 0)
+
+
+def test_failure_gives_back():
+    """Whatever ends a request, its room is free again."""
+    room = Room(1, 10)
+    with pytest.raises(KeyError), room.enter(10) as place:
+        raise KeyError
+    assert (room.messages, room.bytes) == (0, 0)
+    with place:  # twice left gives back once
+        pass
+    assert (room.messages, room.bytes) == (0, 0)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("enter"), st.integers(0, 60)),
+        st.tuples(st.just("grow"), st.integers(0, 3), st.integers(0, 60)),
+        st.tuples(st.just("leave")),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS)
+def test_never_more_than_its_bounds(steps):
+    """However requests come, grow and go, the counts are those of who is in, and in bounds."""
+    room = Room(5, 100)
+    inside = []  # [place, messages, bytes]
+    for step in steps:
+        try:
+            if step[0] == "enter":
+                inside.append([room.enter(step[1]), 1, step[1]])
+            elif step[0] == "grow" and inside:
+                inside[-1][0].grow(messages=step[1], size=step[2])
+                inside[-1][1] += step[1]
+                inside[-1][2] += step[2]
+            elif step[0] == "leave" and inside:
+                with inside.pop(0)[0]:
+                    pass
+        except Full:
+            pass
+        assert room.messages == sum(one[1] for one in inside) <= 5
+        assert room.bytes == sum(one[2] for one in inside) <= 100
