@@ -412,13 +412,14 @@ class TestService:
         [
             (JSON, b"", 400, "Empty request"),
             (JSON, b"[1]", 400, "body: is not a JSON object"),
-            ((), b"a=b", 415, "a form is not taken: send application/json"),
             (("-H", "Content-Type: text/plain"), b"{}", 415, "'text/plain' is not taken"),
             (("-H", "ce-id: 1"), b"", 400, "ce-specversion: missing"),
             (JSON, b"x" * 9_000_001, 413, "body: more than 9000000 bytes"),
             ((*JSON, "-H", "Expect:"), b"x" * 12_000_000, 413, "body: more than 9000000 bytes"),
             (("-H", "Transfer-Encoding: chunked"), b"x" * 9_000_001, 413, "body: more than"),
             (("-X", "PUT"), b"{}", 405, "Method Not Allowed"),
+            (("-H", "X: " + "x" * 40_000), b"{}", 431, "headers: more than 32768 bytes"),
+            (("-H", "Content-Length: x"), b"{}", 400, "not a valid HTTP/1.1 request"),
         ],
     )
     def test_refused(self, topics, shared, *, arguments, data, status, error):
