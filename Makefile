@@ -89,6 +89,10 @@ clean: ## Remove what is generated, .venv too
 chaos: $(READY) ## 20,000 events under kills and outages, accounted for by set (two minutes)
 	$(BIN)/python -m bench.chaos
 
+.PHONY: bench-publisher
+bench-publisher: $(READY) ## The publisher beside the earlier service and functions-framework (five minutes)
+	$(BIN)/python -m bench.publisher
+
 .PHONY: fuzz
 fuzz: $(READY) ## 1,000,000 mutated messages through decode and shape, guided by coverage (ten minutes)
 	$(BIN)/python -m bench.fuzz

@@ -58,13 +58,14 @@ def create_app(
                 read = settings()
                 metrics = Metrics()
                 broker = open_broker(read, metrics.called)
-                serve = service(read, broker, metrics, stamp or Stamp())
+                room = Room(read.queue_messages, read.queue_bytes)
+                serve = service(read, broker, metrics, stamp or Stamp(), room)
                 served = metrics.serve(read.metrics_port) if read.metrics_port else None
             except ProblemsFound as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
-            # The server counts by it what it refuses before there is a request.
-            scope.get("state", {})["refused"] = metrics.refused
+            # By these the server refuses before there is a request, and counts it.
+            scope.get("state", {}).update(refused=metrics.refused, busy=room.busy)
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await broker.close()
@@ -77,7 +78,9 @@ def create_app(
     return app
 
 
-def service(settings: Settings, broker: Broker, metrics: Metrics, stamp: Stamp) -> ASGIApp:
+def service(
+    settings: Settings, broker: Broker, metrics: Metrics, stamp: Stamp, room: Room
+) -> ASGIApp:
     """What is served once the settings are read and the broker is open.
 
     Args:
@@ -85,8 +88,8 @@ def service(settings: Settings, broker: Broker, metrics: Metrics, stamp: Stamp) 
         broker: Where messages go; closed by whoever opened it.
         metrics: Told of every outcome.
         stamp: Where ids and times of manual issues come from.
+        room: Bounds what is held at once.
     """
-    room = Room(settings.queue_messages, settings.queue_bytes)
     metrics.watch(room)
     access = open_access(settings)
     readiness = Readiness(broker, room)

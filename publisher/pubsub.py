@@ -10,7 +10,6 @@ is sent again after its request was answered, and none fails because an older on
 """
 
 import asyncio
-import logging
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from google.pubsub_v1.types import PublishRequest, PublishResponse
 
 from publisher.broker import CLOSE_SECONDS, CLOSED, NO_ACK, BrokerError
 from publisher.settings import Settings
+from publisher.topic import Topic, named
 from schemas.message import Message
 from schemas.problem import Problem, ProblemsFound
 
@@ -55,9 +55,6 @@ MAX_CALL_BYTES = 9_900_000
 # Enough that the next call is on its way while one is waited for.
 CALLS_IN_FLIGHT = 4
 
-READY_DEADLINE = 2.0
-PUBLISH_PERMISSION = "pubsub.topics.publish"
-
 _METHOD = "/google.pubsub.v1.Publisher/Publish"
 _OPTIONS = (
     # A publish request is up to 10 MB; gRPC's default is 4 MB.
@@ -73,8 +70,6 @@ _OPTIONS = (
 # Told of every publish call: the outcome ("OK", "UNAVAILABLE", ...: gRPC's status codes), its
 # seconds, and how many messages were in it.
 Observe = Callable[[str, float, int], None]
-
-log = logging.getLogger("publisher")
 
 _Request = PublishRequest.pb()
 _parse_response = PublishResponse.pb().FromString
@@ -152,10 +147,10 @@ class PubSubBroker:
         self._named: bytes = _Request(topic=topic).SerializeToString()
         # In order of arrival, and what is abandoned is taken out without a search.
         self._waiting: OrderedDict[_Waiting, None] = OrderedDict()
-        self._calls: set[asyncio.Task[None]] = set()
+        self._workers: set[asyncio.Task[None]] = set()
         self._planned = False
         self._closed = False
-        self._noted = False
+        self._checked = Topic(client, topic)
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """See `Broker.publish`."""
@@ -180,60 +175,7 @@ class PubSubBroker:
 
     async def check(self) -> None:
         """See `Broker.check`."""
-        try:
-            async with asyncio.timeout(READY_DEADLINE):
-                try:
-                    await self._look()
-                except exceptions.PermissionDenied as denied:
-                    await self._ask(denied)
-        except exceptions.GoogleAPICallError as error:
-            code = getattr(error.grpc_status_code, "name", "UNKNOWN")
-            raise BrokerError(f"{self._topic}: {_named(error)}", code) from error
-        except TimeoutError as error:
-            reason = f"{self._topic}: no answer within {READY_DEADLINE:g} s"
-            raise BrokerError(reason, NO_ACK) from error
-
-    async def _look(self) -> None:
-        """Looks at the topic and for a subscription; takes pubsub.topics.get for both."""
-        # The emulator lists no subscriptions of a topic that does not exist, Pub/Sub says
-        # NOT_FOUND: asked for the topic, both do.
-        await self._client.get_topic(
-            request={"topic": self._topic}, retry=None, timeout=READY_DEADLINE
-        )
-        subscriptions = await self._client.list_topic_subscriptions(
-            request={"topic": self._topic, "page_size": 1}, retry=None, timeout=READY_DEADLINE
-        )
-        async for _ in subscriptions:  # a page may be empty though there is a next one
-            return
-        reason = f"{self._topic} has no subscription: it would keep no message"
-        raise BrokerError(reason, "FAILED_PRECONDITION")
-
-    async def _ask(self, denied: exceptions.PermissionDenied) -> None:
-        """Asks whether publishing is permitted, which takes no permission to ask.
-
-        `roles/pubsub.publisher` alone lacks pubsub.topics.get. The answer for a topic that does
-        not exist is that nothing is permitted:
-        https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.topics/testIamPermissions
-        """
-        answer = await self._client.test_iam_permissions(
-            request={"resource": self._topic, "permissions": [PUBLISH_PERMISSION]},
-            retry=None,
-            timeout=READY_DEADLINE,
-        )
-        if PUBLISH_PERMISSION not in answer.permissions:
-            raise BrokerError(
-                f"{self._topic}: does not exist, or may not be published to"
-                " (grant roles/pubsub.publisher on the topic)",
-                "PERMISSION_DENIED",
-            )
-        if not self._noted:
-            self._noted = True
-            log.warning(
-                "not checked: whether %s has a subscription (%s); grant roles/pubsub.viewer on the"
-                " topic",
-                self._topic,
-                _named(denied),
-            )
+        await self._checked.check()
 
     async def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """See `Broker.close`.
@@ -242,39 +184,43 @@ class PubSubBroker:
             seconds: How long it waits for what is in flight.
         """
         self._closed = True
-        self._start()
-        until = asyncio.get_running_loop().time() + seconds
-        # An ended call starts the next while something waits.
-        while self._calls and (left := until - asyncio.get_running_loop().time()) > 0:
-            await asyncio.wait(self._calls, timeout=left)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        # An ended worker may be followed by another while something waits.
+        while self._workers and (left := until - loop.time()) > 0:
+            await asyncio.wait(self._workers, timeout=left)
         for one in self._waiting:
             one.asked.fail("the service is going down", CLOSED)
         self._waiting.clear()
-        for call in self._calls:
-            call.cancel()
-        if self._calls:
-            await asyncio.wait(self._calls)
+        if self._workers:
+            for worker in self._workers:
+                worker.cancel()
+            await asyncio.wait(self._workers)
         await self._channel.close()
         await self._client.transport.close()
 
     def _plan(self) -> None:
-        # In the loop's next turn, so that what arrives in this one shares the call.
-        if not self._planned:
+        # It begins in the loop's next turn, so that what arrives in this one shares the call.
+        if not self._planned and len(self._workers) < CALLS_IN_FLIGHT:
             self._planned = True
-            asyncio.get_running_loop().call_soon(self._start)
+            worker = asyncio.create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._ended)
 
-    def _start(self) -> None:
+    async def _work(self) -> None:
+        """Makes one call after the other while something waits."""
         self._planned = False
-        while len(self._calls) < CALLS_IN_FLIGHT and (batch := self._take()):
-            call = asyncio.create_task(self._call(batch))
-            self._calls.add(call)
-            call.add_done_callback(self._ended)
+        while batch := self._take():
+            if self._waiting:
+                self._plan()
+            await self._call(batch)
 
-    def _ended(self, call: asyncio.Task[None]) -> None:
-        self._calls.discard(call)
-        self._start()
-        if not call.cancelled():
-            call.result()  # a fault of this module's is reported by the event loop, never lost
+    def _ended(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        if self._waiting:
+            self._plan()
+        if not worker.cancelled():
+            worker.result()  # a fault of this module's is reported by the event loop, never lost
 
     def _take(self) -> list[_Waiting]:
         """What fits into one call, without those whose request has its answer already."""
@@ -356,7 +302,7 @@ class PubSubBroker:
                 status = grpc.StatusCode.DATA_LOSS
                 reason = f"{len(response.message_ids)} acks for {len(batch)} messages"
         except grpc.aio.AioRpcError as error:
-            status, reason = error.code(), _named(exceptions.from_grpc_error(error))
+            status, reason = error.code(), named(exceptions.from_grpc_error(error))
         if self._observe:
             seconds = asyncio.get_running_loop().time() - began
             self._observe(status.name, seconds, len(batch))
@@ -406,7 +352,3 @@ def open_broker(settings: Settings, observe: Observe | None = None) -> PubSubBro
 
 def _waited_for(batch: list[_Waiting]) -> list[_Waiting]:
     return [one for one in batch if not one.asked.outcome.done()]
-
-
-def _named(error: exceptions.GoogleAPICallError) -> str:
-    return f"{type(error).__name__}: {error.message}"

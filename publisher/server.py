@@ -10,9 +10,11 @@ from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.config import STARTUP_FAILURE
 
 from publisher.broker import CLOSE_SECONDS
 from publisher.connection import MAX_CONNECTIONS, Connection
+from publisher.listener import Listener, bind
 from publisher.settings import Settings
 
 # Cloud Run kills an instance 10 s after SIGTERM:
@@ -31,6 +33,28 @@ log = logging.getLogger("publisher")
 
 class Server(uvicorn.Server):
     """uvicorn's server with an end that is bounded: a signal ends it, a second one at once."""
+
+    async def startup(self, sockets: object = None) -> None:  # noqa: ARG002
+        """Starts the application, then listens; in place of uvicorn's, for `listener`'s reason.
+
+        Raises:
+            SystemExit: With 3: the application, or an address, is not to be had.
+        """
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            raise SystemExit(STARTUP_FAILURE)
+        try:
+            listening = await bind(self.config.host, self.config.port)
+        except OSError as error:
+            log.error("HOST, PORT: %s", error)  # noqa: TRY400  # the reason is all there is
+            await self.lifespan.shutdown()
+            raise SystemExit(STARTUP_FAILURE) from error
+        self.listeners = [Listener(one, self._connection) for one in listening]
+        self._log_started_message(listening)
+        self.started = True
+
+    def _connection(self) -> Connection:
+        return Connection(self.config, self.server_state, self.lifespan.state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -62,8 +86,8 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         began = loop.time()
         log.info("going down: %d requests to answer", len(self.server_state.tasks))
-        for server in self.servers:
-            server.close()
+        for listener in self.listeners:
+            listener.close()
         for connection in self._connections():
             connection.shutdown()
         if not await self._until(self._answered, began + BODY_SECONDS):
@@ -97,8 +121,9 @@ def serve(app: ASGIApp, settings: Settings) -> int:
     """Serves until SIGTERM or SIGINT.
 
     Args:
-        app: The application; what its lifespan leaves in `state["refused"]` is called with the
-            reason of every refusal that it does not see itself.
+        app: The application. Its lifespan may leave two functions in `state`: `refused` is called
+            with the reason of every refusal that the application does not see itself; what `busy`
+            returns, if anything, is the reason why a POST is answered 429 in its place.
         settings: Name host and port.
 
     Returns:

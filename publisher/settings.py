@@ -50,8 +50,8 @@ MAX_PUBLISH_DEADLINE = 8.5
 DEFAULT_BODY_DEADLINE = 30.0
 MAX_BODY_DEADLINE = 600.0
 
-# Room for one batch of the most events and one body of the most bytes is the least that works.
-MIN_QUEUE_MESSAGES = 1_000
+# Room for one body of the most bytes is the least that works.
+MIN_QUEUE_MESSAGES = 1
 MIN_QUEUE_BYTES = 10_000_000
 
 CLOUDEVENTS = "cloudevents"

@@ -127,6 +127,8 @@ def serialized_size(data: bytes, attributes: Mapping[str, str]) -> int:
 
 def limit_problems(data: bytes, attributes: Mapping[str, str]) -> list[Problem]:
     """Each of Pub/Sub's limits that a message would break; empty when it can be published."""
+    if _within_limits(data, attributes):
+        return []
     found = []
     if not data and not attributes:
         found.append(Problem("message", "has neither data nor attributes", "Pub/Sub refuses it"))
@@ -151,6 +153,22 @@ def limit_problems(data: bytes, attributes: Mapping[str, str]) -> list[Problem]:
     if size > MAX_MESSAGE_BYTES:
         found.append(Problem("message", f"{size} bytes, Pub/Sub takes {MAX_MESSAGE_BYTES}"))
     return found
+
+
+def _within_limits(data: bytes, attributes: Mapping[str, str]) -> bool:
+    """Whether all is well, for nearly every message; no sentence is built for it."""
+    if not 0 < len(attributes) <= MAX_ATTRIBUTES:
+        return False
+    total = len(data) + 8
+    for key, value in attributes.items():
+        key_size = len(key) if key.isascii() else len(key.encode())
+        size = len(value) if value.isascii() else len(value.encode())
+        if not 0 < key_size <= MAX_KEY_BYTES or size > MAX_VALUE_BYTES:
+            return False
+        if key[: len(RESERVED_PREFIX)].lower() == RESERVED_PREFIX:
+            return False
+        total += key_size + size + 8
+    return total <= MAX_MESSAGE_BYTES
 
 
 def _digits(text: str) -> str:

@@ -7,6 +7,7 @@ bare dates), and `datetime` stops at microseconds, so the grammar is written out
 import re
 import time
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 # BigQuery: TIMESTAMP ranges from 0001-01-01 00:00:00 to 9999-12-31 23:59:59.999999 UTC
 # (Google's page "Data types"); microseconds since the Unix epoch.
@@ -79,4 +80,10 @@ def format_rfc3339(seconds: int, nanos: int = 0) -> str:
 def format_micros(micros: int) -> str:
     """Writes microseconds since the epoch with six decimals always, so that it sorts as text."""
     seconds, rest = divmod(micros, 1_000_000)
-    return f"{format_rfc3339(seconds)[:-1]}.{rest:06}Z"
+    return f"{_whole(seconds)}.{rest:06}Z"
+
+
+@lru_cache(maxsize=16)
+def _whole(seconds: int) -> str:
+    """Without fraction and zone; kept, since what happens at a time has the same second."""
+    return format_rfc3339(seconds)[:-1]

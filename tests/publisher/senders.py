@@ -17,6 +17,7 @@ class App:
 
     def __init__(self):
         self.refused = []
+        self.busy = ""
         self.begun = []
         self.cancelled = []
         self.another = asyncio.Condition()
@@ -26,7 +27,7 @@ class App:
     async def __call__(self, scope, receive, send):
         if scope["type"] == "lifespan":
             await receive()
-            scope["state"]["refused"] = self.refused.append
+            scope["state"].update(refused=self.refused.append, busy=lambda: self.busy)
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await send({"type": "lifespan.shutdown.complete"})
@@ -123,7 +124,7 @@ async def serving(app):
     async with asyncio.timeout(SECONDS):
         while not server.started:  # noqa: ASYNC110  # uvicorn tells nobody
             await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
+    port = server.listeners[0].sockets[0].getsockname()[1]
 
     @asynccontextmanager
     async def connect():

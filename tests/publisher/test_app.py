@@ -17,8 +17,6 @@ import publisher.intake
 import publisher.post
 from publisher.app import create_app
 from publisher.body import DRAIN_BYTES
-from publisher.readiness import BAD_SECONDS, FRESH_SECONDS, Readiness
-from publisher.room import Room
 from publisher.settings import Settings, read_settings
 from schemas.problem import Problem, ProblemsFound
 from tests.contract.broker_contract import MemoryBroker
@@ -312,29 +310,6 @@ class TestRoutes:
         async with httpx.AsyncClient(transport=transport, base_url="http://p") as client:
             response = await client.post("/", json=ISSUE)
         assert (response.status_code, response.json()) == (500, {"error": "internal error"})
-
-
-class TestReadiness:
-    async def test_cached(self):
-        """The broker is asked once in a few seconds, by any number of questions."""
-        now = 0.0
-        broker = MemoryBroker()
-        readiness = Readiness(broker, Room(10, 10), lambda: now)
-        assert await asyncio.gather(*(readiness.reason() for _ in range(10))) == [""] * 10
-        broker.topic_exists = False
-        assert (await readiness.reason(), broker.checks) == ("", 1)
-        now += FRESH_SECONDS
-        assert (await readiness.reason(), broker.checks) == ("NotFound", 2)
-
-    async def test_bad_answers_are_asked_again_soon(self):
-        """A service that was not ready is ready soon after its broker is."""
-        now = 0.0
-        broker = MemoryBroker(subscribed=False)
-        readiness = Readiness(broker, Room(10, 10), lambda: now)
-        assert await readiness.reason() == "has no subscription"
-        broker.subscribed = True
-        now += BAD_SECONDS
-        assert await readiness.reason() == ""
 
 
 class TestLife:

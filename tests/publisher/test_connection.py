@@ -217,6 +217,53 @@ class TestTime:
             assert await sender.closed()
 
 
+class TestBusy:
+    async def test_turned_away(self, app, connect):
+        """While there is no room a POST is a 429, the connection is kept, and others are served."""
+        app.busy = "busy: send it again"
+        async with connect() as sender:
+            for _ in range(2):
+                sender.send(HELLO)
+                status, headers, body = await sender.answer()
+                assert (status, headers["retry-after"]) == (429, "1")
+                assert "connection" not in headers
+                assert body == {"error": "busy: send it again"}
+            sender.send(b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await sender.answer())[0] == 200
+            app.busy = ""
+            sender.send(HELLO)
+            assert (await sender.answer())[0] == 200
+        assert app.begun == ["/live", "/"]
+        assert app.refused == ["queue_full"] * 2
+
+    async def test_body_is_dropped(self, app, connect):
+        """What a sender who was turned away still sends is no part of its next request."""
+        app.busy = "busy"
+        async with connect() as sender:
+            sender.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n{")
+            assert (await sender.answer())[0] == 429
+            app.busy = ""
+            sender.send(b" " * 99_999 + HELLO)
+            assert (await sender.answer())[2]["body"] == "{}"
+
+    async def test_in_order(self, app, connect):
+        """Requests that were sent ahead are answered in their order, turned away or not."""
+        app.open.clear()
+        async with connect() as sender:
+            sender.send(b"GET /first HTTP/1.1\r\n\r\n" + HELLO * 2)
+            await app.until(lambda: app.begun == ["/first"])
+            app.busy = "busy"
+            app.open.set()
+            assert [(await sender.answer())[0] for _ in range(3)] == [200, 429, 429]
+
+    async def test_http_1_0(self, app, connect):
+        """Who does not keep connections is told so, and its connection ends."""
+        app.busy = "busy"
+        async with connect() as sender:
+            sender.send(b"POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}")
+            assert await sender.refusal() == (429, "busy")
+
+
 class TestMany:
     async def test_surplus(self, monkeypatch, app, connect):
         """One connection too many is answered 429, the others are served; far too many, closed."""

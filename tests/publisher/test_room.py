@@ -12,12 +12,14 @@ def test_messages_are_bounded():
     room = Room(2, 100)
     with room.enter(10), room.enter(20):
         assert (room.messages, room.bytes, room.full) == (2, 30, True)
-        with pytest.raises(Full, match="busy: 2 messages are waiting already; send it again"):
+        with pytest.raises(Full, match="busy: 2 requests are waiting already; send it again"):
             room.enter(0)
         assert (room.messages, room.bytes) == (2, 30)
     assert (room.messages, room.bytes, room.full) == (0, 0, False)
+    assert room.busy() == ""
     with room.enter(100):
-        assert room.full  # of bytes
+        assert room.full
+        assert room.busy() == "busy: 100 bytes are waiting already; send it again"
 
 
 def test_bytes_are_bounded():
@@ -33,17 +35,32 @@ def test_bytes_are_bounded():
 
 def test_growth():
     """A body that did not say its size, and the events of a batch, count as they become known."""
-    room = Room(10, 100)
+    room = Room(10, 100, 10)
     with room.enter(0) as place:
         place.grow(size=70)
         place.grow(messages=9)
         assert (room.messages, room.bytes) == (10, 70)
-        with pytest.raises(Full):
-            place.grow(messages=1)
+        with pytest.raises(Full, match="busy: 10 messages are waiting already"):
+            place.grow(messages=2)
         with pytest.raises(Full):
             place.grow(size=31)
         assert (room.messages, room.bytes) == (10, 70)
     assert (room.messages, room.bytes) == (0, 0)
+
+
+def test_batches_beside_requests():
+    """A batch as large as the room finds a place while others are held; a second one doesn't."""
+    room = Room(3, 100, 3)
+    with room.enter(0), room.enter(0), room.enter(0) as batch:
+        batch.grow(messages=2)
+        assert (room.messages, room.full) == (5, True)
+    with room.enter(0) as batch, room.enter(0) as another:
+        batch.grow(messages=2)
+        with pytest.raises(Full):
+            another.grow(messages=2)
+        assert not room.full
+        with room.enter(0):
+            assert room.messages == 5
 
 
 def test_failure_gives_back():
@@ -71,7 +88,7 @@ STEPS = st.lists(
 @given(STEPS)
 def test_never_more_than_its_bounds(steps):
     """However requests come, grow and go, the counts are those of who is in, and in bounds."""
-    room = Room(5, 100)
+    room = Room(5, 100, 5)
     inside = []  # [place, messages, bytes]
     for step in steps:
         try:
@@ -86,5 +103,6 @@ def test_never_more_than_its_bounds(steps):
                     pass
         except Full:
             pass
-        assert room.messages == sum(one[1] for one in inside) <= 5
+        assert len(inside) <= 5
+        assert room.messages == sum(one[1] for one in inside) <= 5 + 5
         assert room.bytes == sum(one[2] for one in inside) <= 100

@@ -2,10 +2,13 @@
 
 import asyncio
 import signal
+import socket
 
 import pytest
 
 from publisher import server
+from publisher.server import server_of
+from publisher.settings import Settings
 from tests.publisher.senders import HELLO, SECONDS, App, serving
 
 GOING_DOWN = (503, "the service is going down: send it again")
@@ -153,3 +156,14 @@ async def test_second_signal(app, connect):
         end(connect)
         assert await ended(connect) < 1
     assert connect.server.force_exit
+
+
+async def test_port_taken(app, caplog):
+    """A port that is taken ends it with exit code 3 and a sentence, and the application, too."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = Settings("demo-project", host="127.0.0.1", port=taken.getsockname()[1])
+        with pytest.raises(SystemExit) as ended:
+            await server_of(app, settings).serve()
+    assert ended.value.code == 3
+    assert app.ended
+    assert "HOST, PORT: [Errno" in caplog.text

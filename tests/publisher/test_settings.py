@@ -101,7 +101,7 @@ def test_every_problem_at_once():
         "MESSAGE_FORMAT": "xml",
         "PUBLISH_DEADLINE_SECONDS": "nan",
         "BODY_DEADLINE_SECONDS": "0",
-        "QUEUE_MESSAGES": "10",
+        "QUEUE_MESSAGES": "0",
         "QUEUE_BYTES": "1e9",
         "LOG_FORMAT": "xml",
         "METRICS_PORT": "-1",
