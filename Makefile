@@ -89,6 +89,11 @@ clean: ## Remove what is generated, .venv too
 chaos: $(READY) ## 20,000 events under kills and outages, accounted for by set (two minutes)
 	$(BIN)/python -m bench.chaos
 
+.PHONY: chaos-publisher
+chaos-publisher: $(READY) ## The publisher under faults, kills, a long outage and a flood, accounted for by set (seven minutes)
+	$(BIN)/python -m bench.publisher.chaos
+	$(BIN)/python -m bench.publisher.overload
+
 .PHONY: bench-publisher
 bench-publisher: $(READY) ## The publisher beside the earlier service and functions-framework (five minutes)
 	$(BIN)/python -m bench.publisher

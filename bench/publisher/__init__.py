@@ -1,1 +1,5 @@
-"""The publisher under load: `python -m bench.publisher` compares it with other ways to build it."""
+"""The publisher under load: beside other ways to build it, under faults, and beyond its capacity.
+
+`python -m bench.publisher` compares, `python -m bench.publisher.chaos` harms, and
+`python -m bench.publisher.overload` floods. One load client serves the three.
+"""
