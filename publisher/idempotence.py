@@ -25,6 +25,8 @@ MAX_KEY_BYTES = 255
 # Not the one of event_ids: an id made here is the id of a call, from which its event_id is made.
 _NAMESPACE = uuid.UUID("a06a50c5-cd1f-497a-9c86-e414e08173a0")
 
+_NAMESPACE_HASH = hashlib.sha1(_NAMESPACE.bytes, usedforsecurity=False)
+
 # RFC 8941, 3.3.3: a String.
 _QUOTED = re.compile(rb'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _ESCAPED = re.compile(rb'\\(["\\])')
@@ -64,10 +66,10 @@ def id_of_call(client: str, key: bytes, body: bytes) -> str:
         key: As `read_key` gives it.
         body: What is published, byte for byte.
     """
-    hashed = hashlib.sha1(_NAMESPACE.bytes, usedforsecurity=False)
-    for part in (client.encode(), key, body):
-        hashed.update(b"%d:" % len(part))
-        hashed.update(part)
+    name = client.encode()
+    hashed = _NAMESPACE_HASH.copy()
+    hashed.update(b"%d:%b%d:%b%d:" % (len(name), name, len(key), key, len(body)))
+    hashed.update(body)
     return str(uuid.UUID(bytes=hashed.digest()[:16], version=5))
 
 

@@ -75,9 +75,11 @@ def parse_json(body: bytes) -> Any:
             or more than `MAX_JSON_DEPTH` levels.
     """
     text = text_of(body)
-    with json_errors():
+    try:
         value, end = _scan(text, skip(text, 0), _UNIQUE)
         expect_end(text, end)
+    except ValueError as error:
+        raise _told(error) from error
     return value
 
 
@@ -86,11 +88,17 @@ def json_errors() -> Iterator[None]:
     """Turns what Python's JSON scanner raises into a Problem with the place."""
     try:
         yield
-    except json.JSONDecodeError as error:
-        what = f"is not JSON: {error.msg} at character {error.pos}"
-        raise ProblemsFound([Problem("body", what)]) from error
     except ValueError as error:
-        raise ProblemsFound([Problem("body", str(error))]) from error
+        raise _told(error) from error
+
+
+def _told(error: ValueError) -> ProblemsFound:
+    """What the scanner says, as a Problem."""
+    if isinstance(error, json.JSONDecodeError):
+        return ProblemsFound(
+            [Problem("body", f"is not JSON: {error.msg} at character {error.pos}")]
+        )
+    return ProblemsFound([Problem("body", str(error))])
 
 
 def _number(_: str) -> object:
