@@ -62,19 +62,22 @@ class Emulators:
         ]
 
 
-def find(stale: Collection[str] = ()) -> Emulators:
+def find(stale: Collection[str] = (), *, own: bool = False) -> Emulators:
     """Looks for running emulators (by environment), then for what can start them.
 
     Args:
         stale: Addresses that an earlier stack exported: a shell that sourced them may have them
             still, and that nothing listens there is then no problem.
+        own: Whether emulators that run already are not wanted.
 
     Raises:
         ProblemsFound: Everything that is missing, each with what to install and how.
     """
     problems: list[Problem] = []
-    pubsub = _running(PUBSUB_EMULATOR_HOST, stale, problems)
-    firestore = _running(FIRESTORE_EMULATOR_HOST, stale, problems)
+    pubsub = firestore = ""
+    if not own:
+        pubsub = _running(PUBSUB_EMULATOR_HOST, stale, problems)
+        firestore = _running(FIRESTORE_EMULATOR_HOST, stale, problems)
     needs_pubsub, needs_firestore = not pubsub, not firestore
     java, root = "", None
     if needs_pubsub or needs_firestore:

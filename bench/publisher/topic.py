@@ -96,7 +96,7 @@ class Topic:
 
     def start(self) -> None:
         """Starts the emulator, always on the same port, and makes topic and subscription."""
-        argv = find().pubsub_command(str(self._port))
+        argv = find(own=True).pubsub_command(str(self._port))
         command = Command("Pub/Sub emulator", pinned(argv, self._core))
         self._child = self._processes.start(command)
         self._child.wait_ready(serving(self.address), _READY_SECONDS)

@@ -1,6 +1,7 @@
 """Finding Java and Google's emulators, and saying what is missing."""
 
 import os
+import socket
 import stat
 
 import pytest
@@ -52,6 +53,16 @@ def test_both_emulators_are_found_beside_gcloud(machine):
     assert found.pubsub_command("81")[:3] == [java, "-jar", str(jars[0])]
     assert found.firestore_command("82", "h:83")[0] == java
     assert "--functions_emulator=h:83" in found.firestore_command("82", "h:83")
+
+
+def test_own_emulators(machine, monkeypatch):
+    """Who wants emulators of its own gets what starts them, though others run already."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{other.getsockname()[1]}")
+        assert find().pubsub
+        assert find(own=True) == Emulators(
+            str(machine / "bin/java"), machine / "sdk" / PUBSUB_JAR, machine / "sdk" / FIRESTORE_JAR
+        )
 
 
 def test_the_newest_pubsub_emulator_is_taken(machine):
