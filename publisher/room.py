@@ -8,11 +8,11 @@ who finds no room is told so at once, and nothing is dropped without a word.
 from types import TracebackType
 from typing import Self
 
-# How long the last one in waits is what waits before it over what the service takes, on one core
-# some two thousand requests a second: a quarter of a second. Measured with 1,900 connections that
-# come again at once: p99 of what was accepted 0.9 s with this, 1.0 to 1.4 s with twice as many. It
-# is twice the concurrency that deploy.sh gives an instance.
-DEFAULT_MAX_MESSAGES = 500
+# How long the last one in waits is what waits before it over what the service takes: on one core
+# some two thousand requests a second, half of that while it refuses ten times as many. Measured
+# so (`python -m bench.publisher.overload`), p99 of what was accepted was 1.0 s with 500. No less
+# than the concurrency that deploy.sh gives an instance, 250.
+DEFAULT_MAX_MESSAGES = 300
 
 # A batch has as many events as Pub/Sub takes messages at a time, at the most. Those beyond the
 # first are counted apart: they take a small part of a request's time, and a large batch would else
