@@ -50,6 +50,7 @@ setup(
             "gunicorn>=27,<28",
             "httpx>=0.28,<1",
             "hypothesis>=6.170,<7",
+            "jsonschema>=4.26,<5",
             "mypy>=2.4,<3",
             "numpy>=2.4,<3",
             "openapi-spec-validator>=0.9,<1",

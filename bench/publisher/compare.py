@@ -128,8 +128,8 @@ def figures(results: list[tuple[Case, Server, Round]]) -> dict[str, dict[str, di
         own = [each for case_, server_, each in results if (case_, server_) == (case, server)]
         table.setdefault(case.name, {})[server.name] = {
             "requests_per_second": round(median(each.rate for each in own), 1),
-            "p50_ms": median(each.p50 for each in own),
-            "p99_ms": median(each.p99 for each in own),
+            "p50_ms": round(median(each.p50 for each in own), 1),
+            "p99_ms": round(median(each.p99 for each in own), 1),
             "cpu_seconds_per_1000": round(median(each.cpu for each in own), 3),
             "peak_mb": round(median(each.megabytes for each in own), 1),
             "not_2xx": sum(each.other for each in own),

@@ -18,6 +18,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+import publisher.post
 from publisher.access import EVENT, ISSUE, Stranger, open_access
 from publisher.app import create_app
 from publisher.jwks import PAUSE_SECONDS, SigningKeys
@@ -383,3 +384,18 @@ async def test_that_googles_keys_cannot_be_had_is_our_fault(signer, server, serv
     assert broker.messages == []
     answer = await send(REQUESTS["issue"], headers={"x-api-key": NEW_KEY})
     assert answer.status_code == 200
+
+
+async def test_a_large_form_is_parted_only_for_who_has_shown_a_key(service, monkeypatch):
+    """Strangers can't make the service part megabytes: then the key must be in the header."""
+    send, broker = service
+    parted = []
+    real = publisher.post.read_form
+    monkeypatch.setattr(publisher.post, "read_form", lambda *a: parted.append(1) or real(*a))
+    text = "x" * publisher.post.MAX_BYTES_OF_STRANGERS
+    body = urlencode({"title": text, "api_key": NEW_KEY}).encode()
+    answer = await send(Sent(ISSUE, FORM, body))
+    assert (answer.status_code, parted, broker.messages) == (413, [], [])
+    assert "send it as X-API-Key" in answer.json()["error"]
+    answer = await send(Sent(ISSUE, FORM, body), headers={"x-api-key": NEW_KEY})
+    assert (answer.status_code, parted, len(broker.messages)) == (200, [1], 1)
