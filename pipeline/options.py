@@ -34,6 +34,7 @@ class Option:
         check: What is wrong with a text.
         metavar: What its value is called in the help.
         many: Whether it can be given several times.
+        flag: Whether it stands alone, without a value.
     """
 
     name: str
@@ -42,11 +43,21 @@ class Option:
     check: Check = field(default=lambda _: "")
     metavar: str = "NAME"
     many: bool = False
+    flag: bool = False
 
 
 def _matches(pattern: str, example: str) -> Check:
     compiled = re.compile(pattern)
     return lambda text: "" if compiled.fullmatch(text) else f"{text!r} is not of the form {example}"
+
+
+def _whole(least: int, most: int) -> Check:
+    def check(text: str) -> str:
+        if not re.fullmatch("[0-9]{1,9}", text, re.ASCII):
+            return f"{text!r} is no whole number"
+        return "" if least <= int(text) <= most else f"{text} is not between {least} and {most}"
+
+    return check
 
 
 def _seconds(least: float, most: float) -> Check:
@@ -144,6 +155,33 @@ OPTIONS: tuple[Option, ...] = (
         "Default: build/parked here, parked under --temp_location on DataflowRunner.",
         metavar="PLACE",
     ),
+    Option(
+        "expansion_service",
+        "Where Beam's Java sink comes from: the path of a jar, or HOST:PORT of a service that "
+        "runs. Default: the jar that `make expansion` builds if it is there, else Beam's download.",
+        metavar="PLACE",
+    ),
+    Option(
+        "num_storage_api_streams",
+        "Beam's Java sink, streaming: write streams for each table. "
+        "Default: as many as Dataflow finds needed.",
+        check=_whole(1, 1_000),
+        metavar="COUNT",
+    ),
+    Option(
+        "triggering_frequency",
+        "Beam's Java sink, streaming: seconds for which rows are collected before they are "
+        "appended.",
+        "5",
+        _whole(1, 3_600),
+        metavar="SECONDS",
+    ),
+    Option(
+        "check",
+        "Asks Pub/Sub and BigQuery whether the job could start, says every reason why not, and "
+        "starts nothing.",
+        flag=True,
+    ),
 )
 
 
@@ -165,6 +203,10 @@ class Settings:
         sink: `native`, `storage_write`, or '' for the engine's default.
         stop_when_idle: Seconds, or None to run until told to stop.
         park: Place for letters that Pub/Sub cannot take, or '' for the default.
+        expansion_service: Jar or HOST:PORT of Beam's Java sink, or '' for the default.
+        num_storage_api_streams: Write streams a table of Beam's sink; None lets the runner choose.
+        triggering_frequency: Seconds for which Beam's sink collects rows.
+        check: Whether nothing is to be started.
         beam_args: What is Beam's to read.
     """
 
@@ -181,6 +223,10 @@ class Settings:
     sink: str
     stop_when_idle: float | None
     park: str
+    expansion_service: str
+    num_storage_api_streams: int | None
+    triggering_frequency: int
+    check: bool = False
     beam_args: tuple[str, ...] = ()
 
 
@@ -205,10 +251,14 @@ def parser() -> argparse.ArgumentParser:
         if option.default is not None:
             shown = option.default.replace("{project}", "PROJECT")
             text += f" Default: {shown}."
+        text = text.replace("%", "%%")
+        if option.flag:
+            made.add_argument(f"--{option.name}", help=text, action="store_true")
+            continue
         made.add_argument(
             f"--{option.name}",
             metavar=option.metavar,
-            help=text.replace("%", "%%"),
+            help=text,
             action="append" if option.many else "store",
         )
     return made
@@ -234,7 +284,7 @@ def parse(
     given = {name: value for name, value in vars(known).items() if value is not None}
     problems = []
     for option in OPTIONS:
-        if option.many or option.name not in given:
+        if option.many or option.flag or option.name not in given:
             continue
         if wrong := option.check(given[option.name]):
             problems.append(Problem(f"--{option.name}", wrong))
@@ -249,8 +299,9 @@ def parse(
     text = {
         option.name: given.get(option.name) or (option.default or "").format(project=project)
         for option in OPTIONS
-        if not option.many
+        if not option.many and not option.flag
     }
+    streams = text["num_storage_api_streams"]
     settings = Settings(
         runner=text["runner"],
         project=project,
@@ -265,6 +316,10 @@ def parse(
         sink=text["sink"],
         stop_when_idle=float(text["stop_when_idle"]) if text["stop_when_idle"] else None,
         park=text["park"],
+        expansion_service=text["expansion_service"],
+        num_storage_api_streams=int(streams) if streams else None,
+        triggering_frequency=int(text["triggering_frequency"]),
+        check=known.check,
         beam_args=tuple(beam_args),
     )
     problems += check(settings)

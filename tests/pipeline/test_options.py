@@ -42,6 +42,8 @@ def test_defaults():
     assert [table.name for table in settings.tables] == ["issues_stream"]
     assert (settings.input_files, settings.sink, settings.park) == ("", "", "")
     assert (settings.dedup_horizon, settings.stop_when_idle) == (None, None)
+    assert (settings.num_storage_api_streams, settings.triggering_frequency) == (None, 5)
+    assert (settings.expansion_service, settings.check) == ("", False)
     assert settings.beam_args == ()
 
 
@@ -56,9 +58,15 @@ def test_everything_given():
         "--stop_when_idle=2.5",
         "--park=gs://b/parked",
         "--sink=native",
+        "--expansion_service=localhost:8097",
+        "--num_storage_api_streams=4",
+        "--triggering_frequency=10",
+        "--check",
         "--direct_num_workers",
         "1",
     )
+    assert (settings.num_storage_api_streams, settings.triggering_frequency) == (4, 10)
+    assert (settings.expansion_service, settings.check) == ("localhost:8097", True)
     assert settings.job_name == "my-job"
     assert settings.input_subscription == "projects/other-project/subscriptions/s-1"
     assert settings.output_dataset == "other-project.ds_2"
@@ -378,7 +386,7 @@ def test_help_says_first_what_it_does():
     assert DESCRIPTION in text
     flat = " ".join(text.split())
     for option in OPTIONS:
-        assert f"--{option.name} {option.metavar}" in flat
+        assert (f"--{option.name}" if option.flag else f"--{option.name} {option.metavar}") in flat
         if option.default:
             assert f"Default: {option.default.replace('{project}', 'PROJECT')}." in flat
 
