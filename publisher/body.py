@@ -1,7 +1,6 @@
 """Reads a request's body with a bound on its size and on the time it may take."""
 
 import asyncio
-from collections.abc import Iterable
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
@@ -17,15 +16,6 @@ MAX_BODY_BYTES = 9_000_000
 DRAIN_BYTES = 33_554_432
 
 _TOO_LARGE = f"body: more than {MAX_BODY_BYTES} bytes"
-
-
-def declared_size(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    """What Content-Length says; 0 when there is none or it is no number."""
-    for name, value in headers:
-        if name == b"content-length":
-            # Twenty digits say enough; Python refuses to read some thousands.
-            return int(value[:20]) if value.isdigit() else 0
-    return 0
 
 
 async def read_body(

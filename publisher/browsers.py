@@ -22,7 +22,8 @@ IP address, or the host of a listed origin.
 import ipaddress
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.middleware.cors import CORSMiddleware
@@ -93,11 +94,12 @@ def guarded(
             await app(scope, receive, send)
             return
 
-        async def send_on(message: Message) -> None:
+        def send_on(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 # A new one: the application may send the same object every time.
-                message = {**message, "headers": _with_ours(message.get("headers", ()))}
-            await send(message)
+                headers = tuple(message.get("headers", ()))
+                message = {**message, "headers": _with_ours(headers)}
+            return send(message)
 
         reason = ""
         if scope["method"] not in _SAFE:
@@ -196,8 +198,8 @@ def _is_local(host: bytes) -> bool:
     return True
 
 
-def _with_ours(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
-    headers = tuple(headers)
+@lru_cache(maxsize=256)
+def _with_ours(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
     for name, _ in headers:
         if name == b"cache-control":
             return headers + ANSWER_HEADERS

@@ -13,9 +13,13 @@ import json
 import math
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from publisher.cycle import WHOLE_BODY, Cycle
 
 # Eventarc sends a dozen headers, a browser thirty. Cloud Run's own bound is 64 KiB:
 # https://cloud.google.com/run/quotas
@@ -153,19 +157,56 @@ class Connection(HttpToolsProtocol):
             name in (b"content-length", b"transfer-encoding") for name, _ in self.headers
         ):
             raise BadHead(*_UPGRADE)
-        super().on_headers_complete()
+        self._begin()
         self.headers = []  # trailers are no headers of a request that is being judged
+
+    def _begin(self) -> None:
+        """Makes the request, and serves it or has it wait; in place of uvicorn's, for `Cycle`."""
+        parser, scope = self.parser, self.scope
+        version = parser.get_http_version()
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"], scope["raw_path"], scope["query_string"] = _target(self.url)
+        before = self.cycle
+        self.cycle = cycle = Cycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        scope["extensions"] = {WHOLE_BODY: cycle.whole_body}  # type: ignore[dict-item]
+        if before is None or before.response_complete:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body is here."""
         self._silent = 0
-        super().on_body(body)
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """A request is whole."""
-        if self.cycle.response_complete:  # answered before: nobody waited for the rest
+        cycle = self.cycle
+        if cycle.response_complete:  # answered before: nobody waited for the rest
             self._rest()
-        super().on_message_complete()
+            return
+        cycle.more_body = False
+        cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         """A request is answered; the next one of the connection is served.
@@ -295,6 +336,18 @@ class Connection(HttpToolsProtocol):
 
     def _count(self, reason: str) -> None:
         self.app_state.get("refused", _nothing)(reason)
+
+
+@functools.lru_cache(maxsize=64)
+def _target(url: bytes) -> tuple[str, bytes, bytes]:
+    """Path, raw path and query of a request's target.
+
+    Raises:
+        HttpParserError: It is no target.
+    """
+    parsed = httptools.parse_url(url)
+    path = parsed.path.decode("ascii")
+    return unquote(path) if "%" in path else path, parsed.path, parsed.query or b""
 
 
 def _nothing(*_: object) -> None:

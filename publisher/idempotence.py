@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Iterable
 
 from publisher.refused import Refused
+from schemas.message import uuid5_text
 
 HEADER = b"idempotency-key"
 MAX_KEY_BYTES = 255
@@ -70,7 +71,7 @@ def id_of_call(client: str, key: bytes, body: bytes) -> str:
     hashed = _NAMESPACE_HASH.copy()
     hashed.update(b"%d:%b%d:%b%d:" % (len(name), name, len(key), key, len(body)))
     hashed.update(body)
-    return str(uuid.UUID(bytes=hashed.digest()[:16], version=5))
+    return uuid5_text(hashed.hexdigest())
 
 
 def _unquoted(value: bytes) -> bytes:

@@ -5,31 +5,26 @@ contract's: the content type, then the content, then Pub/Sub's limits (413: a me
 bytes or attributes, a batch of more events than Pub/Sub takes at once).
 """
 
-import enum
 import uuid
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from publisher.form import FORM_TYPES, Form
-from publisher.idempotence import HEADER as KEY_HEADER
+from publisher.form import Form
+from publisher.head import Head, Headers, Kind
 from publisher.idempotence import id_of_call, read_key
 from publisher.refused import MAX_REASON_BYTES, Refused
 from schemas.cloudevents import (
     BATCH_TYPE,
-    HEADER_PREFIX,
-    JSON_TYPE,
     STRUCTURED_TYPE,
-    CloudEvent,
     from_batch,
     from_binary,
     from_older,
     from_structured,
-    is_json_type,
-    media_type,
+    manual_message,
     to_message,
 )
 from schemas.json_text import TooMuch, parse_json
-from schemas.message import ISSUE_ID, MANUAL_TYPE, Message, issue_id_of_manual
+from schemas.message import ISSUE_ID, Message
 from schemas.problem import ProblemsFound
 from schemas.times import format_micros, now_micros
 
@@ -43,21 +38,9 @@ __all__ = [
     "Stamp",
     "judge",
     "judge_form",
-    "kind_of",
 ]
 
 MANUAL_SOURCE = "//firestore-to-pubsub/manual"
-
-Headers = Iterable[tuple[bytes, bytes]]
-
-
-class Kind(enum.Enum):
-    """What a request is: a form and other JSON are told apart further by their bodies."""
-
-    EVENT = "event"
-    ISSUE = "issue"
-    FORM = "form"
-    JSON = "json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +71,9 @@ class Stamp:
     now: Callable[[], int] = now_micros
 
 
-def kind_of(headers: Headers) -> Kind:
-    """What a request is by its headers alone, before its body is read.
-
-    The content type says structured or batch (HTTP binding, 3); else any `ce-` header says
-    binary; else it is a form or JSON: `Kind.JSON` is the older body or a manual issue, and a
-    urlencoded form may be JSON too, since curl says "form" when nobody told it what it sends.
-
-    Args:
-        headers: As ASGI has them: lower-case names, values as bytes.
-
-    Raises:
-        Refused: 415 for any other content type.
-    """
-    return _sorted(headers)[0]
-
-
-def judge(headers: Headers, body: bytes, stamp: Stamp, client: str = "") -> Accepted:
+def judge(
+    headers: Headers, body: bytes, stamp: Stamp, client: str = "", head: Head | None = None
+) -> Accepted:
     """Makes the messages of everything but a form.
 
     Args:
@@ -112,20 +81,22 @@ def judge(headers: Headers, body: bytes, stamp: Stamp, client: str = "") -> Acce
         body: Whole; under a form's content type JSON all the same (`read_form` told so).
         stamp: Where a manual issue's id and time come from.
         client: Who calls, for the `Idempotency-Key` of a manual issue; '' when not known.
+        head: What the headers say, where they were read before.
 
     Raises:
         Refused: With the status and what is wrong.
     """
-    headers = list(headers)
-    kind, content_type = _sorted(headers)
+    if head is None:
+        headers = list(headers)
+        head = Head(headers)
     try:
-        if content_type == STRUCTURED_TYPE:
+        if head.kind is not Kind.EVENT:
+            return _judge_json(head, body, stamp, client)
+        if head.media_type == STRUCTURED_TYPE:
             return Accepted((to_message(from_structured(body)),))
-        if content_type == BATCH_TYPE:
+        if head.media_type == BATCH_TYPE:
             return Accepted(tuple(to_message(event) for event in from_batch(body)))
-        if kind is Kind.EVENT:
-            return Accepted((to_message(from_binary(headers, body)),))
-        return _judge_json(headers, body, stamp, client)
+        return Accepted((to_message(from_binary(headers, body)),))
     except TooMuch as error:
         raise Refused(413, str(error)) from error
     except ProblemsFound as error:
@@ -144,7 +115,7 @@ def judge_form(form: Form, stamp: Stamp, client: str = "", headers: Headers = ()
     Raises:
         Refused: With the status and what is wrong.
     """
-    keys = _keys(headers)
+    keys = Head(headers).keys
     if form.idempotency_key:
         keys.append(form.idempotency_key.encode())
     try:
@@ -153,26 +124,7 @@ def judge_form(form: Form, stamp: Stamp, client: str = "", headers: Headers = ()
         raise Refused(413, str(error)) from error
 
 
-def _sorted(headers: Headers) -> tuple[Kind, str]:
-    """The kind, and the content type without its parameters."""
-    content_type, event = None, False
-    for name, value in headers:
-        lowered = name.lower()
-        if lowered == b"content-type":
-            content_type = value.decode("latin-1") if content_type is None else content_type
-        elif lowered.startswith(_PREFIX):
-            event = True
-    kind = media_type(content_type or "")
-    if event or kind in (STRUCTURED_TYPE, BATCH_TYPE):
-        return Kind.EVENT, kind
-    if kind in FORM_TYPES:
-        return Kind.FORM, kind
-    if not kind or is_json_type(kind):
-        return Kind.JSON, kind
-    raise Refused(415, f"{kind!r} is not taken without ce- headers: send {JSON_TYPE}")
-
-
-def _judge_json(headers: Headers, body: bytes, stamp: Stamp, client: str) -> Accepted:
+def _judge_json(head: Head, body: bytes, stamp: Stamp, client: str) -> Accepted:
     if not body.strip():
         raise Refused(400, "Empty request")
     value = parse_json(body)
@@ -182,27 +134,12 @@ def _judge_json(headers: Headers, body: bytes, stamp: Stamp, client: str) -> Acc
         raise Refused(400, "body: is not a JSON object")
     if not value:
         raise Refused(400, "Empty request")
-    return _manual(body, stamp, client, read_key(_keys(headers)))
+    return _manual(body, stamp, client, read_key(head.keys))
 
 
 def _manual(body: bytes, stamp: Stamp, client: str, key: bytes | None) -> Accepted:
     """A manual issue: the body goes on byte for byte, with an id and a time of ours."""
-    event = CloudEvent(
-        id=stamp.new_id() if key is None else id_of_call(client, key, body),
-        source=MANUAL_SOURCE,
-        type=MANUAL_TYPE,
-        time=format_micros(stamp.now()),
-        datacontenttype=JSON_TYPE,
-        data=body,
-    )
-    message = to_message(event)
-    issue_id = issue_id_of_manual(message.event_id)
-    message = replace(message, attributes={**message.attributes, ISSUE_ID: issue_id})
-    return Accepted((message,), {"issue_id": issue_id, "status": "created"}, Kind.ISSUE)
-
-
-def _keys(headers: Headers) -> list[bytes]:
-    return [value for name, value in headers if name.lower() == KEY_HEADER]
-
-
-_PREFIX = HEADER_PREFIX.encode()
+    id_ = stamp.new_id() if key is None else id_of_call(client, key, body)
+    message = manual_message(MANUAL_SOURCE, id_, format_micros(stamp.now()), body)
+    answer = {"issue_id": message.attributes[ISSUE_ID], "status": "created"}
+    return Accepted((message,), answer, Kind.ISSUE)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -20,10 +21,12 @@ from starlette.types import Receive, Scope, Send
 
 from publisher import intake
 from publisher.access import Access, Caller, Stranger
-from publisher.body import MAX_BODY_BYTES, declared_size, read_body
+from publisher.body import MAX_BODY_BYTES, read_body
 from publisher.broker import Broker, BrokerError
+from publisher.cycle import WHOLE_BODY
 from publisher.form import Form, read_form
-from publisher.intake import Accepted, Headers, Kind, Refused, Stamp
+from publisher.head import Head, Headers, Kind
+from publisher.intake import Accepted, Refused, Stamp
 from publisher.metrics import Metrics
 from publisher.page import Page, render
 from publisher.room import Full, Place, Room
@@ -69,13 +72,15 @@ class Refusal:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
 class _Seen:
     """What is known of a request when it fails."""
 
-    accept: bytes = b""
-    kind: Kind | None = None
-    form: Form | None = None
+    __slots__ = ("accept", "form", "kind")
+
+    def __init__(self, accept: bytes) -> None:
+        self.accept = accept
+        self.kind: Kind | None = None
+        self.form: Form | None = None
 
     @property
     def page(self) -> bool:
@@ -114,12 +119,11 @@ class Post:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers the request."""
-        headers: Headers = scope["headers"]
-        seen = _Seen()
-        size = declared_size(headers)
+        head = Head(scope["headers"])
+        seen = _Seen(head.accept)
         try:
-            with self.room.enter(min(size, MAX_BODY_BYTES)) as place:
-                accepted = await self._take(headers, size, receive, place, seen)
+            with self.room.enter(min(head.size, MAX_BODY_BYTES)) as place:
+                accepted = await self._take(scope, head, receive, place, seen)
         except ClientDisconnect:
             self.metrics.refused("client_gone")
             return
@@ -140,17 +144,21 @@ class Post:
             await _send_json(send, accepted.answer)
 
     async def _take(
-        self, headers: Headers, size: int, receive: Receive, place: Place, seen: _Seen
+        self, scope: Scope, head: Head, receive: Receive, place: Place, seen: _Seen
     ) -> Accepted:
         """What was accepted, once Pub/Sub has it."""
-        seen.accept, waits = _asked_for(headers)
-        kind = seen.kind = intake.kind_of(headers)
+        headers: Headers = scope["headers"]
+        kind = seen.kind = head.kind
         caller = await self.access.caller(headers)
         if kind is Kind.EVENT or (kind is Kind.JSON and not (caller.events or caller.issues)):
             caller.require(Kind.EVENT.value if kind is Kind.EVENT else Kind.ISSUE.value)
-        body = await read_body(
-            receive, place, declared=size, waits=waits, seconds=self.body_seconds
-        )
+        # Nearly every body is here, as it was declared: no time is to be watched then.
+        whole = scope.get("extensions", _NONE).get(WHOLE_BODY)
+        body = whole(head.size) if whole and 0 < head.size <= MAX_BODY_BYTES else None
+        if body is None:
+            body = await read_body(
+                receive, place, declared=head.size, waits=head.waits, seconds=self.body_seconds
+            )
         if len(body) > MAX_BYTES_OF_STRANGERS and not (caller.events or caller.issues):
             what = f"more than {MAX_BYTES_OF_STRANGERS} bytes, of which the key is not looked for"
             raise Refused(413, f"form: {what}; send it as X-API-Key")
@@ -158,21 +166,23 @@ class Post:
             # Not under a lock: a sender that goes leaves its thread at work, and the next one in.
             run = copy_context().run
             accepted = await asyncio.get_running_loop().run_in_executor(
-                self.judging, run, self._judge, headers, body, kind, caller, seen
+                self.judging, run, self._judge, headers, head, body, caller, seen
             )
         else:
-            accepted = self._judge(headers, body, kind, caller, seen)
+            accepted = self._judge(headers, head, body, caller, seen)
         if len(accepted.messages) > 1:
             place.grow(messages=len(accepted.messages) - 1)
         await self.broker.publish(accepted.messages)
         return accepted
 
     def _judge(
-        self, headers: Headers, body: bytes, kind: Kind, caller: Caller, seen: _Seen
+        self, headers: Headers, head: Head, body: bytes, caller: Caller, seen: _Seen
     ) -> Accepted:
-        form = read_form(_content_type(headers), body) if kind is Kind.FORM else None
+        form = None
+        if seen.kind is Kind.FORM:
+            form = read_form(head.content_type.decode("latin-1"), body)
         if form is None:
-            accepted = intake.judge(headers, body, self.stamp, caller.client)
+            accepted = intake.judge(headers, body, self.stamp, caller.client, head)
         else:
             seen.form = form
             if form.api_key and not caller.issues:
@@ -236,29 +246,21 @@ def later(status: int, reason: str, counted: str, seconds: int) -> Refusal:
     return Refusal(status, reason, counted, {"Retry-After": str(seconds)})
 
 
-def _asked_for(headers: Headers) -> tuple[bytes, bool]:
-    """The Accept header in lower case, and whether the sender waits for leave to send."""
-    accept, waits = b"", False
-    for name, value in headers:
-        if name == b"accept":
-            accept = value.lower()
-        elif name == b"expect":
-            waits = value.lower() == b"100-continue"
-    return accept, waits
+_NONE: Mapping[str, Any] = {}
+_NO_CONTENT = {"type": "http.response.start", "status": 204, "headers": ()}
+_NO_BODY = {"type": "http.response.body", "body": b""}
 
-
-def _content_type(headers: Headers) -> str:
-    return next((value.decode("latin-1") for name, value in headers if name == b"content-type"), "")
+_encoded = json.JSONEncoder(separators=(",", ":")).encode
 
 
 async def _send_json(send: Send, answer: Mapping[str, str]) -> None:
     """A 200, as `JSONResponse` sends it; nearly every answer is one, and this costs less."""
-    body = json.dumps(answer, separators=(",", ":")).encode()
-    length = str(len(body)).encode()
-    headers = [(b"content-length", length), (b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    body = _encoded(answer).encode()
+    await send(_ok(len(body)))
     await send({"type": "http.response.body", "body": body})
 
 
-_NO_CONTENT = {"type": "http.response.start", "status": 204, "headers": ()}
-_NO_BODY = {"type": "http.response.body", "body": b""}
+@lru_cache(maxsize=8)
+def _ok(length: int) -> dict[str, Any]:
+    headers = ((b"content-length", b"%d" % length), (b"content-type", b"application/json"))
+    return {"type": "http.response.start", "status": 200, "headers": headers}

@@ -110,11 +110,8 @@ class _Waiting:
         # As a publish request of its own: put one after the other, such requests are one request
         # (https://protobuf.dev/programming-guides/encoding/#last-one-wins), so nothing is encoded
         # or copied twice.
-        request = _Request()
-        encoded = request.messages.add()
-        encoded.data = message.data
-        encoded.attributes.update(message.attributes)
-        self.encoded: bytes = request.SerializeToString()
+        encoded = {"data": message.data, "attributes": message.attributes}
+        self.encoded: bytes = _Request(messages=[encoded]).SerializeToString()
 
 
 class PubSubBroker:

@@ -58,15 +58,20 @@ from schemas.message import (
     CE_ID,
     CE_SOURCE,
     CE_SPECVERSION,
+    CE_TIME,
     CE_TYPE,
     CONTENT_TYPE,
     DEDUP_ID,
     EVENT_ID,
+    ISSUE_ID,
+    MANUAL_TYPE,
     MAX_KEY_BYTES,
+    MAX_MESSAGE_BYTES,
     MAX_VALUE_BYTES,
     Message,
     event_id_of,
     event_id_of_data,
+    issue_id_of_manual,
     limit_problems,
 )
 from schemas.problem import Problem, ProblemsFound
@@ -82,6 +87,9 @@ OLDER_TYPE = FIRESTORE_TYPES + "document.v1.written"
 # Messages in one publish request: https://cloud.google.com/pubsub/quotas#resource_limits. A larger
 # batch of tiny events would keep its thread for many seconds.
 MAX_BATCH_EVENTS = 1_000
+
+# What a manual issue has beside its body fits into the rest.
+_SURELY_SMALL = MAX_MESSAGE_BYTES - 10_000
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
@@ -231,18 +239,51 @@ def to_message(event: CloudEvent) -> Message:
         CE_SOURCE: event.source,
         CE_TYPE: event.type,
     }
-    hints = {"subject": event.subject, "dataschema": event.dataschema}
-    optional = {name: value for name, value in hints.items() if value} | dict(event.extensions)
     if event.time:
-        attributes[HEADER_PREFIX + "time"] = event.time
-    attributes |= {HEADER_PREFIX + name: v for name, v in optional.items() if _fits(name, v)}
+        attributes[CE_TIME] = event.time
+    for name, value in (("subject", event.subject), ("dataschema", event.dataschema)):
+        if value and _fits(name, value):
+            attributes[HEADER_PREFIX + name] = value
+    for name, value in event.extensions.items():
+        if _fits(name, value):
+            attributes[HEADER_PREFIX + name] = value
     if event.datacontenttype and _fits(CONTENT_TYPE, event.datacontenttype):
         attributes[CONTENT_TYPE] = event.datacontenttype
     event_id = event_id_of(event.source, event.id)
-    attributes |= {EVENT_ID: event_id, DEDUP_ID: event_id}
+    attributes[EVENT_ID] = attributes[DEDUP_ID] = event_id
     if problems := limit_problems(event.data, attributes):
         raise MessageTooLarge(problems)
     return Message(data=event.data, attributes=attributes)
+
+
+def manual_message(source: str, id_: str, time: str, body: bytes) -> Message:
+    """A manual issue: what `to_message` makes of such an event, and its `issue_id`.
+
+    Args:
+        source: Of the event; with `id_` unique.
+        id_: Of the event.
+        time: RFC 3339.
+        body: A JSON object.
+
+    Raises:
+        MessageTooLarge: The message would break one of Pub/Sub's limits.
+    """
+    event_id = event_id_of(source, id_)
+    attributes = {
+        CE_SPECVERSION: SPECVERSION,
+        CE_ID: id_,
+        CE_SOURCE: source,
+        CE_TYPE: MANUAL_TYPE,
+        CE_TIME: time,
+        CONTENT_TYPE: JSON_TYPE,
+        EVENT_ID: event_id,
+        DEDUP_ID: event_id,
+        ISSUE_ID: issue_id_of_manual(event_id),
+    }
+    small = len(body) < _SURELY_SMALL and len(id_) + len(source) + len(time) < MAX_VALUE_BYTES // 4
+    if not small and (problems := limit_problems(body, attributes)):
+        raise MessageTooLarge(problems)
+    return Message(data=body, attributes=attributes)
 
 
 def media_type(content_type: str) -> str:

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from publisher.form import read_form
+from publisher.head import Head
 from publisher.intake import (
     MANUAL_SOURCE,
     Accepted,
@@ -14,7 +15,6 @@ from publisher.intake import (
     Stamp,
     judge,
     judge_form,
-    kind_of,
 )
 from schemas.cloudevents import OLDER_SOURCE
 from schemas.message import event_id_of, event_id_of_data, issue_id_of_manual
@@ -179,12 +179,12 @@ class TestKind:
     )
     def test_by_headers(self, headers, kind):
         """Headers alone say what needs which credentials, before anything is read."""
-        assert kind_of(headers) is kind
+        assert Head(headers).kind is kind
 
     def test_wrong_type(self):
         """What can be none of them is refused before its body is read."""
         with pytest.raises(Refused) as error:
-            kind_of([(b"content-type", b"text/csv")])
+            _ = Head([(b"content-type", b"text/csv")]).kind
         assert error.value.status == 415
         assert "'text/csv' is not taken without ce- headers" in error.value.reason
 
