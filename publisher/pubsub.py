@@ -54,6 +54,11 @@ MAX_CALL_BYTES = 9_900_000
 
 # Enough that the next call is on its way while one is waited for.
 CALLS_IN_FLIGHT = 4
+# Seconds between two calls, unless none is in flight: a call costs as much as ten messages in it,
+# and under load each carries as many more.
+SPACING = 0.004
+# Of the loop's timers, in seconds.
+_TICK = 0.001
 
 _METHOD = "/google.pubsub.v1.Publisher/Publish"
 _OPTIONS = (
@@ -144,8 +149,13 @@ class PubSubBroker:
         self._named: bytes = _Request(topic=topic).SerializeToString()
         # In order of arrival, and what is abandoned is taken out without a search.
         self._waiting: OrderedDict[_Waiting, None] = OrderedDict()
-        self._workers: set[asyncio.Task[None]] = set()
-        self._planned = False
+        # Each waits as long as the other, so they expire in order of arrival: one timer does, where
+        # one a request was a twentieth of its cost.
+        self._asked: OrderedDict[_Asked, None] = OrderedDict()
+        self._expiry: asyncio.TimerHandle | None = None
+        self._calls: set[asyncio.Task[None]] = set()
+        self._began = 0.0  # the last of them, by the loop's clock
+        self._planned: asyncio.Handle | None = None
         self._closed = False
         self._checked = Topic(client, topic)
 
@@ -159,16 +169,32 @@ class PubSubBroker:
         outcome: asyncio.Future[None] = loop.create_future()
         asked = _Asked(outcome, len(messages), loop.time() + self._deadline)
         waiting = [_Waiting(message, asked) for message in messages]
-        self._waiting.update(dict.fromkeys(waiting))
+        for one in waiting:
+            self._waiting[one] = None
+        self._asked[asked] = None
+        if self._expiry is None:
+            self._expiry = loop.call_at(asked.until, self._expire)
         self._plan()
-        expiry = loop.call_at(asked.until, asked.expire, self._deadline)
         try:
             await outcome
         finally:
-            expiry.cancel()
+            self._asked.pop(asked, None)
             if asked.left:  # failed, or cancelled
                 for one in waiting:
                     self._waiting.pop(one, None)
+
+    def _expire(self) -> None:
+        """Ends each request whose time is over, and comes again for the one that is next."""
+        self._expiry = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        while self._asked:
+            asked = next(iter(self._asked))
+            if asked.until > now + _TICK:
+                self._expiry = loop.call_at(asked.until, self._expire)
+                break
+            del self._asked[asked]
+            asked.expire(self._deadline)
 
     async def check(self) -> None:
         """See `Broker.check`."""
@@ -183,41 +209,57 @@ class PubSubBroker:
         self._closed = True
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        # An ended worker may be followed by another while something waits.
-        while self._workers and (left := until - loop.time()) > 0:
-            await asyncio.wait(self._workers, timeout=left)
+        if self._planned:
+            self._planned.cancel()
+            self._begin()
+        # An ended call is followed by another while something waits.
+        while self._calls and (left := until - loop.time()) > 0:
+            await asyncio.wait(self._calls, timeout=left)
         for one in self._waiting:
             one.asked.fail("the service is going down", CLOSED)
         self._waiting.clear()
-        if self._workers:
-            for worker in self._workers:
-                worker.cancel()
-            await asyncio.wait(self._workers)
+        if self._calls:
+            for call in self._calls:
+                call.cancel()
+            await asyncio.wait(self._calls)
+        if self._expiry:
+            self._expiry.cancel()
         await self._channel.close()
         await self._client.transport.close()
 
     def _plan(self) -> None:
-        # It begins in the loop's next turn, so that what arrives in this one shares the call.
-        if not self._planned and len(self._workers) < CALLS_IN_FLIGHT:
-            self._planned = True
-            worker = asyncio.create_task(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._ended)
+        """Has a call begin: in the loop's next turn, so that what arrives in this one shares it."""
+        if self._planned or len(self._calls) >= CALLS_IN_FLIGHT:
+            return
+        loop = asyncio.get_running_loop()
+        if self._calls and not self._closed and (due := self._began + SPACING) > loop.time():
+            self._planned = loop.call_at(due, self._begin)
+        else:
+            self._planned = loop.call_soon(self._begin)
 
-    async def _work(self) -> None:
-        """Makes one call after the other while something waits."""
-        self._planned = False
-        while batch := self._take():
-            if self._waiting:
-                self._plan()
-            await self._call(batch)
-
-    def _ended(self, worker: asyncio.Task[None]) -> None:
-        self._workers.discard(worker)
+    def _begin(self) -> None:
+        """Begins a call with what waits."""
+        self._planned = None
+        batch = self._take()
+        if not batch:
+            return
+        loop = asyncio.get_running_loop()
+        self._began = loop.time()
+        call = loop.create_task(self._call(batch))
+        self._calls.add(call)
+        call.add_done_callback(self._ended)
         if self._waiting:
             self._plan()
-        if not worker.cancelled():
-            worker.result()  # a fault of this module's is reported by the event loop, never lost
+
+    def _ended(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        if self._waiting:
+            if self._planned and not self._calls:  # nothing is in flight: no reason to wait
+                self._planned.cancel()
+                self._planned = None
+            self._plan()
+        if not call.cancelled():
+            call.result()  # a fault of this module's is reported by the event loop, never lost
 
     def _take(self) -> list[_Waiting]:
         """What fits into one call, without those whose request has its answer already."""
