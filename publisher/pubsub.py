@@ -54,8 +54,8 @@ MAX_CALL_BYTES = 9_900_000
 
 # Enough that the next call is on its way while one is waited for.
 CALLS_IN_FLIGHT = 4
-# Seconds between two calls, unless none is in flight: a call costs as much as ten messages in it,
-# and under load each carries as many more.
+# Seconds between the beginnings of two calls, unless none is in flight: what a call costs by itself
+# is shared by more messages then. Far below what Pub/Sub takes for an ack.
 SPACING = 0.004
 # Of the loop's timers, in seconds.
 _TICK = 0.001
@@ -149,8 +149,7 @@ class PubSubBroker:
         self._named: bytes = _Request(topic=topic).SerializeToString()
         # In order of arrival, and what is abandoned is taken out without a search.
         self._waiting: OrderedDict[_Waiting, None] = OrderedDict()
-        # Each waits as long as the other, so they expire in order of arrival: one timer does, where
-        # one a request was a twentieth of its cost.
+        # Each waits as long as the others, so they expire in order of arrival, and one timer does.
         self._asked: OrderedDict[_Asked, None] = OrderedDict()
         self._expiry: asyncio.TimerHandle | None = None
         self._calls: set[asyncio.Task[None]] = set()

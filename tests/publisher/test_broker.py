@@ -18,7 +18,7 @@ from google.pubsub_v1 import types
 from grpc import StatusCode
 
 from publisher.broker import CLOSED, NO_ACK, BrokerError
-from publisher.pubsub import CALLS_IN_FLIGHT, TRANSIENT, open_broker
+from publisher.pubsub import CALLS_IN_FLIGHT, SPACING, TRANSIENT, open_broker
 from publisher.settings import Settings
 from schemas.message import Message
 from tests.contract.broker_contract import BrokerContract, MemoryBroker
@@ -184,6 +184,25 @@ class TestCalls:
         await publishing
         assert sorted(chain.from_iterable(server.calls)) == sorted(m.data for m in messages)
         assert [len(call) for call in server.calls] == [1_000] * 10
+
+    async def test_spaced(self, broker_on):
+        """While calls are in flight the next one waits a little for what comes, and takes it."""
+        server = Server()
+        server.open.clear()
+        broker = await broker_on(server)
+        loop = asyncio.get_running_loop()
+        sending = [asyncio.create_task(broker.publish([Message(b"first")]))]
+        await server.called(1)
+        began = loop.time()
+        calling = asyncio.create_task(server.called(CALLS_IN_FLIGHT))
+        while not calling.done():
+            sending.append(asyncio.create_task(broker.publish([Message(b"next")])))
+            await asyncio.sleep(0)
+        assert loop.time() - began > (CALLS_IN_FLIGHT - 2) * SPACING
+        assert all(len(call) > 1 for call in server.calls[1:])
+        server.open.set()
+        await asyncio.gather(*sending)
+        assert sum(map(len, server.calls)) == len(sending)
 
     async def test_observed(self, broker_on):
         """Every call is told of: how it ended, how long it took, and how many were in it."""

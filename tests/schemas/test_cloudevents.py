@@ -19,11 +19,19 @@ from schemas.cloudevents import (
     from_older,
     from_structured,
     is_json_type,
+    manual_message,
     media_type,
     to_message,
 )
 from schemas.json_text import MAX_JSON_DEPTH, MAX_MEMBERS, NUMBER, TooMuch, parse_json
-from schemas.message import event_id_of, event_id_of_data
+from schemas.message import (
+    ISSUE_ID,
+    MANUAL_TYPE,
+    Message,
+    event_id_of,
+    event_id_of_data,
+    issue_id_of_manual,
+)
 from schemas.problem import ProblemsFound
 
 MINIMAL = {
@@ -679,3 +687,31 @@ def percent_encoded(value):
         r'[^\x21-\x7e]|["%]', lambda m: "".join(f"%{b:02X}" for b in m[0].encode()), value
     )
     return escaped.encode("ascii")
+
+
+@given(id_=st.uuids().map(str), body=st.binary(max_size=50))
+def test_a_manual_message_is_that_of_its_event(id_, body):
+    """What is made at once is what the event becomes, and its issue_id."""
+    time = "2026-11-24T10:00:00.000001Z"
+    event = CloudEvent(
+        id=id_,
+        source="//s/manual",
+        type=MANUAL_TYPE,
+        time=time,
+        datacontenttype="application/json",
+        data=body,
+    )
+    expected = to_message(event)
+    issue_id = issue_id_of_manual(expected.event_id)
+    assert manual_message("//s/manual", id_, time, body) == Message(
+        body, {**expected.attributes, ISSUE_ID: issue_id}
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "size"), [("//s", 9_999_990), ("//s", 10_000_001), ("/" * 1_025, 2)]
+)
+def test_a_manual_message_beyond_the_limits(source, size):
+    """Pub/Sub's limits hold for it as for every other."""
+    with pytest.raises(MessageTooLarge):
+        manual_message(source, "1", "2026-11-24T10:00:00Z", b"x" * size)
