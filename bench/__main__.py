@@ -5,14 +5,16 @@ import json
 import subprocess
 import sys
 
-from bench import end_to_end, memory, sink, steps
+from bench import dedup, end_to_end, memory, sink, sinks, steps
 from bench.report import FOLDER, save, show
 
 BENCHES = {
     "steps": steps.run,
     "sink": sink.run,
+    "sinks": sinks.run,
     "end_to_end": end_to_end.run,
     "memory": memory.run,
+    "dedup": dedup.run,
 }
 
 

@@ -1,7 +1,8 @@
 """A gRPC proxy with faults: calls that are late, or fail before or after they were carried out.
 
-It passes the bytes of unary calls on and knows no message. For faults of the connection itself
-(refused, reset) put `local.proxy.Proxy` before it.
+It passes the bytes of unary calls on and knows no message; `local.write_faults` has the one that
+knows Storage Write. For faults of the connection itself (refused, reset) put `local.proxy.Proxy`
+before it.
 """
 
 import asyncio
@@ -84,12 +85,16 @@ class FaultProxy:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         async with grpc.aio.insecure_channel(self._target, options=_OPTIONS) as channel:
             server = grpc.aio.server(options=_OPTIONS)
-            server.add_generic_rpc_handlers((_Handler(self, channel),))
+            server.add_generic_rpc_handlers((self.handler(channel),))
             self.address = f"{HOST}:{server.add_insecure_port(f'{HOST}:0')}"
             await server.start()
             self._started.set()
             await self._ended.wait()
             await server.stop(0)
+
+    def handler(self, channel: grpc.aio.Channel) -> grpc.GenericRpcHandler:
+        """What serves the calls, by way of a channel to the real server."""
+        return _Handler(self, channel)
 
     async def answer(self, call: Any, request: bytes, context: Any) -> bytes:
         """One call: passed on, unless it is hit."""
@@ -103,7 +108,9 @@ class FaultProxy:
         try:
             answer: bytes = await call(request, timeout=_CALL_SECONDS)
         except grpc.aio.AioRpcError as error:
-            await context.abort(error.code(), error.details() or "")
+            await context.abort(
+                error.code(), error.details() or "", tuple(error.trailing_metadata() or ())
+            )
             raise
         if hit and faults.after:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "a fault, after the call")

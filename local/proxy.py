@@ -103,9 +103,17 @@ class Proxy:
                 return
             threading.Thread(target=self._serve, args=(client, listener), daemon=True).start()
 
+    def _choose(self, client: socket.socket) -> tuple[str, int]:  # noqa: ARG002
+        """The host and port that a connection goes to; a subclass can look at its first bytes.
+
+        Raises:
+            OSError: The connection is none; it is reset.
+        """
+        return self._target
+
     def _serve(self, client: socket.socket, listener: socket.socket) -> None:
         try:
-            server = socket.create_connection(self._target, timeout=_CONNECT_SECONDS)
+            server = socket.create_connection(self._choose(client), timeout=_CONNECT_SECONDS)
         except OSError:
             _reset((client,))
             return

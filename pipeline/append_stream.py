@@ -120,6 +120,7 @@ class TableWriter:
         self._stream = ""
         self._offset = 0
         self._connection: Connection | None = None
+        self._schema_taken = False
 
     def append(self, rows: Sequence[Encoded]) -> list[Refused]:
         """Writes rows; returns once each is in the table or refused.
@@ -213,13 +214,16 @@ class TableWriter:
         """
         if not self._stream:
             self._open()
-        first = self._connection is None
         if self._connection is None:
             self._connection = Connection(self._client, self._stream)
+            self._schema_taken = False
         data = AppendRowsRequest.ProtoData(
             rows=ProtoRows(serialized_rows=[row.data for row in rows])
         )
-        if first:
+        if not self._schema_taken:
+            # Until a request was carried out: that the schema of a refused one (its offset was
+            # written before) is kept for the next is promised nowhere, and rows without a schema
+            # would all be refused.
             data.writer_schema = self._schema
         request = AppendRowsRequest(write_stream=self._stream, offset=self._offset, proto_rows=data)
         try:
@@ -231,6 +235,7 @@ class TableWriter:
         if response.row_errors:
             return {error.index: error.message for error in response.row_errors}
         if not response.HasField("error"):
+            self._schema_taken = True
             return {}
         refusal = of_response(response.error)
         if refusal is not None:

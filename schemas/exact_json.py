@@ -57,13 +57,7 @@ def parse_object(data: bytes) -> tuple[dict[str, Json], list[str]]:
     """
     inexact = _Inexact()
     try:
-        parsed = json.loads(
-            data.decode("utf-8"),
-            parse_int=JsonNumber,
-            parse_float=JsonNumber,
-            parse_constant=refuse_constant,
-            object_pairs_hook=unique_object,
-        )
+        parsed = _parse(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise NoJsonObject(
             f"the data are not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}"
@@ -78,7 +72,42 @@ def parse_object(data: bytes) -> tuple[dict[str, Json], list[str]]:
     return parsed, inexact.paths
 
 
-def _settle(document: dict[str, Any], inexact: _Inexact) -> None:
+def check_json(text: str) -> None:
+    """Refuses text that a JSON column would refuse or round: any value, not only an object.
+
+    Raises:
+        ValueError: It is no JSON (RFC 8259), has a key twice, half of a surrogate pair, too many
+            levels, or a number that would be rounded.
+    """
+    inexact = _Inexact()
+    try:
+        parsed = _parse(text)
+        if isinstance(parsed, dict):
+            _settle(parsed, inexact)
+        else:
+            _settle({"value": parsed}, inexact, levels=MAX_JSON_DEPTH + 1)
+    except RecursionError as error:
+        raise ValueError(f"nested more than {MAX_JSON_DEPTH} levels deep") from error
+    if inexact.paths:
+        raise ValueError("a number in it is beyond BigQuery's JSON, or would be rounded there")
+
+
+def _parse(text: str) -> Any:
+    """JSON with each number as its text.
+
+    Raises:
+        ValueError, RecursionError: As `json` has it, and for NaN and keys that stand twice.
+    """
+    return json.loads(
+        text,
+        parse_int=JsonNumber,
+        parse_float=JsonNumber,
+        parse_constant=refuse_constant,
+        object_pairs_hook=unique_object,
+    )
+
+
+def _settle(document: dict[str, Any], inexact: _Inexact, *, levels: int = MAX_JSON_DEPTH) -> None:
     """Puts values for number literals, in place, and refuses what BigQuery's JSON would.
 
     A loop, since Python's own recursion ends near BigQuery's 500 levels.
@@ -91,7 +120,7 @@ def _settle(document: dict[str, Any], inexact: _Inexact) -> None:
             if isinstance(segment, str):
                 _check_text(segment, path, "a key with ")
             if isinstance(value, (dict, list)):
-                if len(stack) == MAX_JSON_DEPTH:
+                if len(stack) == levels:
                     raise NoJsonObject(f"nested more than {MAX_JSON_DEPTH} levels deep")
                 path.append(segment)
                 inner = value.items() if isinstance(value, dict) else enumerate(value)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from schemas.exact_json import check_json
 from schemas.failure import DATA, DATA_ROW
 from schemas.message import DEDUP_ID, EVENT_ID, Message
 from schemas.table import Column, Table, Type
@@ -100,15 +101,5 @@ def _from_json(value: Any, type_: Type) -> Any:
         if type_ is Type.BYTES:
             return base64.b64decode(value, validate=True)
         if type_ is Type.JSON:
-            _check_json(value)
+            check_json(value)
     return value
-
-
-def _check_json(text: str) -> None:
-    def refuse(word: str) -> None:
-        raise ValueError(f"{word} is not JSON")
-
-    try:
-        json.loads(text, parse_constant=refuse)
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error

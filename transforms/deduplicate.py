@@ -1,4 +1,7 @@
-"""Deduplicate: a bounded cache for an engine of one process, state and timers for a runner."""
+"""Deduplicate in an engine of one process: a bounded cache.
+
+`transforms.first_of_key` does it by the state of a runner.
+"""
 
 import time
 from collections import deque
@@ -8,10 +11,7 @@ from hashlib import blake2b
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import BooleanCoder
 from apache_beam.metrics import Metrics
-from apache_beam.transforms.timeutil import TimeDomain
-from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
 
 from schemas.message import Message
 
@@ -141,41 +141,3 @@ class DropSeen(beam.DoFn):
         if message.dedup_id == message.event_id:
             return key
         return SeenIds.key(message.event_id)
-
-
-class FirstOfKey(beam.DoFn):
-    """Drops a message whose key was seen within the horizon, by Beam's own state and timers.
-
-    For a runner that keeps state durably and shares it out by key; on Dataflow above the ten
-    minutes that the read's `id_label` covers. Costs a shuffle and a state entry for each key of
-    the horizon. From (dedup_id, Message) to Message.
-
-    Args:
-        horizon: Seconds.
-    """
-
-    SEEN = ReadModifyWriteStateSpec("seen", BooleanCoder())
-    EXPIRY = TimerSpec("expiry", TimeDomain.REAL_TIME)
-
-    def __init__(self, horizon: float) -> None:
-        self._horizon = horizon
-        self._dropped = Metrics.counter("deduplicate", "dropped")
-
-    def process(
-        self,
-        keyed: tuple[str, Message],
-        seen: Any = beam.DoFn.StateParam(SEEN),
-        expiry: Any = beam.DoFn.TimerParam(EXPIRY),
-    ) -> Iterable[Message]:
-        """Yields the first message of its key."""
-        if seen.read():
-            self._dropped.inc()
-            return
-        seen.write(True)
-        expiry.set(time.time() + self._horizon)
-        yield keyed[1]
-
-    @on_timer(EXPIRY)
-    def forget(self, seen: Any = beam.DoFn.StateParam(SEEN)) -> None:
-        """Clears the key's state."""
-        seen.clear()

@@ -23,6 +23,7 @@ wrong with it, and where it is mended, each with a test:
 | a failed append keeps its offsets, so its retry is told that the rows are there | `writing` |
 | rows go in by position, in the table's shape of the connection's start | `storing`, `writing` |
 | Java's later requests, which name no stream, are refused | `writing` |
+| a schema that comes with an offset that is taken is forgotten | `writing` |
 | finalizing does not wait for the append under way, so its `row_count` is a guess | `writing` |
 | FlushRows(offset=N) leaves row N out, and a repeated flush is told OUT_OF_RANGE | `writing` |
 | refusals carry no StorageError | `refusals`, `admission`, `writing` |

@@ -50,6 +50,18 @@ class _Connection:
     fields: Any = None
     arrow_schema: bytes = b""
 
+    def note_schema(self, request: Any) -> None:
+        """Keeps the schema that a request brings, though its offset be refused.
+
+        Java's client sends it no more after an answer such as ALREADY_EXISTS.
+        """
+        if request.HasField("arrow_rows"):
+            sent = request.arrow_rows.writer_schema.serialized_schema
+            self.arrow_schema = sent or self.arrow_schema
+        elif request.proto_rows.HasField("writer_schema"):
+            self.descriptor = request.proto_rows.writer_schema.proto_descriptor
+            self.reader = None
+
 
 class _Answer:
     """Stands in for a call's context while stock code answers it: keeps code and words."""
@@ -118,6 +130,7 @@ class Writing(stock.BigQueryWriteHandler):  # type: ignore[misc]
                 return
             try:
                 check_size(len(data), limit, stream.name)
+                connection.note_schema(request)
                 yield self._append(connection, request, stream, table)
             except Refused as refused:
                 yield refused.response(stream.name)
@@ -175,22 +188,15 @@ class Writing(stock.BigQueryWriteHandler):  # type: ignore[misc]
     def _batch(self, connection: _Connection, request: Any, stream: Any, table: Any) -> Batch:
         """The request's rows, read by the connection's schema in the table's shape of today."""
         if request.HasField("arrow_rows"):
-            data = request.arrow_rows
-            connection.arrow_schema = (
-                data.writer_schema.serialized_schema or connection.arrow_schema
-            )
             try:
                 rows = deserialize_arrow_rows(
-                    connection.arrow_schema, data.rows.serialized_record_batch
+                    connection.arrow_schema, request.arrow_rows.rows.serialized_record_batch
                 )
             except ValueError as error:
                 raise Refused(
                     grpc.StatusCode.INVALID_ARGUMENT, f"{error}.", entity=stream.name
                 ) from error
             return arrow_batch(rows, self._known(table, rows.column_names), stream.name)
-        if request.proto_rows.HasField("writer_schema"):
-            connection.descriptor = request.proto_rows.writer_schema.proto_descriptor
-            connection.reader = None
         if connection.descriptor is None:
             raise Refused(
                 grpc.StatusCode.INVALID_ARGUMENT,

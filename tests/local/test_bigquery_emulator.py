@@ -622,6 +622,19 @@ def test_later_requests_need_no_stream_name_and_no_schema(stand):
     assert stand.count("brief") == 4
 
 
+def test_a_schema_is_kept_though_its_request_was_refused(stand):
+    """After an answer of ALREADY_EXISTS the connection goes on without the schema."""
+    stand.table("again")
+    stream = stand.stream("again")
+    stand.append(request_of(stream, rows_of(0, 2), offset=0))
+    with Call(stand.write) as call:
+        again = call.send(request_of(stream, rows_of(0, 2), offset=0))
+        assert refusal_of(again) == (EXISTS, [Code.OFFSET_ALREADY_EXISTS])
+        answer = call.send(request_of(stream, rows_of(2, 4), offset=2, schema=False))
+        assert answer.append_result.offset == 2
+    assert stand.count("again") == 4
+
+
 def test_each_refused_append_has_its_storage_error(stand):
     """Offsets and finalized streams are told apart by StorageError; the call goes on."""
     stand.table("refused")

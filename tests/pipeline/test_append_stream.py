@@ -116,6 +116,24 @@ def test_row_errors_without_an_error(stage, monkeypatch):
     assert answers == []
 
 
+def test_the_schema_is_sent_until_it_was_taken(stage, monkeypatch):
+    """A connection whose first request was refused, its offset being written, gets it again."""
+    with_schema = []
+    exchange = Connection.exchange
+
+    def recording(connection, request, deadline):
+        with_schema.append("writer_schema" in request.proto_rows)
+        return exchange(connection, request, deadline)
+
+    monkeypatch.setattr(Connection, "exchange", recording)
+    writer = stage.writer()
+    stage.faults.appends.append("after")
+    for name in "abc":
+        assert writer.append(rows(name)) == []
+    assert with_schema == [True, True, True, False]
+    assert stage.ids() == ["a", "b", "c"]
+
+
 def test_bad_rows_of_both_kinds(stage):
     """Named and unnamed ones in one batch are told by their places among the rows given."""
     given = [row("a"), unnamed("x"), bad_row("y"), row("b"), unnamed("z"), row("c")]

@@ -1,49 +1,28 @@
 """The graph that Dataflow would be given, with Beam's Java sink expanded for real."""
 
-import base64
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import apache_beam as beam
+import pyarrow as pa
 import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
-from apache_beam.utils import proto_utils
 from apache_beam.utils.subprocess_server import JavaJarServer
 
 from pipeline.engines import DATAFLOW, DIRECT, MOST_TABLES_OF_BEAM
 from pipeline.launch import built
 from pipeline.options import parse
+from tests.dataflow.worker import payload
 from tests.pipeline.test_build import NAMES
 
 ROOT = Path(__file__).parents[2]
 JAR = ROOT / "build" / "expansion" / "expansion.jar"
 SERVICE = "sdks:java:io:google-cloud-platform:expansion-service:build"
 FLAGS = ["--project=demo-project", "--region=us-central1", "--temp_location=gs://bucket/tmp"]
-PICKLED = "beam:dofn:pickled_python_info:v1"
-
-_UNPICKLE = """
-import base64, json, sys
-folder = sys.argv[1]
-checkout = sys.argv[2]
-sys.path[:] = [folder, *(p for p in sys.path if p and not p.startswith(checkout) or "/lib/" in p)]
-sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", "")]
-from apache_beam.internal import pickler
-for name, payload in json.load(sys.stdin).items():
-    try:
-        do_fn = pickler.loads(base64.b64decode(payload))[0]
-    except Exception as error:
-        print(name, "FAILED", repr(error))
-    else:
-        print(name, type(do_fn).__module__)
-import pipeline.append
-print("shipped", pipeline.append.__file__.startswith(folder))
-"""
 
 
 def graph(engine, *argv):
@@ -88,10 +67,6 @@ def by_name(proto):
     return {each.unique_name: each for each in proto.components.transforms.values()}
 
 
-def payload(transform, kind):
-    return proto_utils.parse_Bytes(transform.spec.payload, kind)
-
-
 @pytest.mark.emulators
 def test_top_level_steps(live_graph):
     """A job is updated by its steps' names: the same as on this machine."""
@@ -125,13 +100,57 @@ def test_the_sink_is_exactly_once(live_graph):
     )
     assert not any("StorageApiWriteInconsistent" in name for name in names)
     assert not any("AddShard" in name for name in names)
-    durations = {
+    assert buffering(live_graph) == {5_000}
+
+
+def buffering(proto):
+    """For how many milliseconds the sink collects rows."""
+    return {
         payload(each, beam_runner_api_pb2.GroupIntoBatchesPayload).max_buffering_duration_millis
-        for name, each in by_name(live_graph).items()
-        if each.spec.urn == common_urns.group_into_batches_components.GROUP_INTO_BATCHES.urn
-        or "group_into_batches" in each.spec.urn
+        for each in proto.components.transforms.values()
+        if "group_into_batches" in each.spec.urn
     }
-    assert durations == {5_000}
+
+
+@pytest.mark.emulators
+def test_streams_and_frequency_as_asked_for(java):
+    """With a number of streams the sink shards by it, and collects for the seconds given."""
+    three, four = (
+        graph(DATAFLOW, f"--num_storage_api_streams={streams}", "--triggering_frequency=7")
+        for streams in (3, 4)
+    )
+    assert buffering(three) == {7_000}
+    names = [name for name in by_name(three) if name.startswith("WriteRows/")]
+    assert any(name.endswith("StorageApiWriteSharded/Flush and finalize writes") for name in names)
+    assert not any("StorageApiWriteInconsistent" in name for name in names)
+    # Java's own object says how many: the two graphs first differ in that number.
+    pairs = zip(add_shard(three), add_shard(four), strict=True)
+    assert next((one, other) for one, other in pairs if one != other) == (3, 4)
+
+
+def add_shard(proto):
+    """The object of Java's step that shards by a number of streams, as Java writes objects."""
+    [step] = [
+        each
+        for name, each in by_name(proto).items()
+        if name.endswith("AddShard/ParMultiDo(Anonymous)")
+    ]
+    framed = payload(step, beam_runner_api_pb2.ParDoPayload).do_fn.payload
+    # snappy-java's stream: a magic of 8 bytes, two versions, then the length of one chunk, which
+    # begins with its own length when unpacked, in sevens of bits.
+    assert framed[:8] == b"\x82SNAPPY\x00"
+    assert len(framed) == 20 + int.from_bytes(framed[16:20], "big")
+    chunk = framed[20:]
+    size = sum((byte & 127) << 7 * n for n, byte in enumerate(length_of(chunk)))
+    found = pa.Codec("snappy").decompress(chunk, size).to_pybytes()
+    assert b"numShards" in found
+    return found
+
+
+def length_of(chunk):
+    """The bytes of the number with which a chunk begins."""
+    end = next(n for n, byte in enumerate(chunk) if byte < 128)
+    return chunk[: end + 1]
 
 
 @pytest.mark.emulators
@@ -141,43 +160,6 @@ def test_failed_rows_of_the_sink_are_published(live_graph):
     publish = transforms["PublishDeadLettersOfWrite/Publish"]
     convert = transforms["WriteRows/Failed issues_stream"]
     assert set(publish.inputs.values()) == set(convert.outputs.values())
-
-
-@pytest.mark.emulators
-def test_every_do_fn_unpickles_on_a_worker(live_graph, tmp_path):
-    """With what setup.py ships, and nothing else of the checkout, a worker imports every step."""
-    built = subprocess.run(
-        [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert built.returncode == 0, built.stderr
-    do_fns = {}
-    for each in live_graph.components.transforms.values():
-        if each.spec.urn == common_urns.primitives.PAR_DO.urn:
-            par_do = payload(each, beam_runner_api_pb2.ParDoPayload)
-            if par_do.do_fn.urn == PICKLED:
-                do_fns[each.unique_name] = base64.b64encode(par_do.do_fn.payload).decode()
-    ended = subprocess.run(
-        [sys.executable, "-P", "-c", _UNPICKLE, str(tmp_path), str(ROOT)],
-        cwd=tmp_path,
-        input=json.dumps(do_fns),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    *lines, shipped = ended.stdout.splitlines()
-    assert shipped == "shipped True"
-    assert [line for line in lines if "FAILED" in line] == []
-    assert len(lines) == len(do_fns)
-    modules = {line.split("/")[0]: line.rpartition(" ")[2] for line in lines}
-    assert modules["DecodeEvents"] == modules["ShapeRows"] == "transforms.attempt"
-    assert modules["PublishDeadLettersOfWrite"] == "pipeline.dead_letters"
 
 
 @pytest.mark.emulators

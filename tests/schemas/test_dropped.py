@@ -294,19 +294,30 @@ def test_a_restored_row_of_each_layout_drops(layout, given):
     assert row.get("old_data") == ('{"a":[{}]}' if layout == "changelog" else None)
 
 
+_JUDGED = "whether it holds a field whose policy is"
+
+
 @pytest.mark.parametrize(
-    ("layout", "given", "reason"),
+    ("payload", "reason"),
     [
-        ("flat", {"payload": SECRET}, "$.values.payload: whether it holds a field whose policy is"),
-        ("structured", {**ROW, "payload": '{"a": {"b": 1}, "a": 2}'}, "the key 'a' stands twice"),
-        ("structured", {**ROW, "payload": '{"a": {"b": 1, "c": "\\ud800"}}'}, "surrogates"),
+        (SECRET, f"$.values.payload: {_JUDGED}"),
+        ('{"a": {"b": 1}, "a": 2}', "the key 'a' stands twice"),
+        ('{"a": {"b": 1, "c": "\\ud800"}}', "surrogates"),
     ],
 )
-def test_a_restored_row_that_cannot_be_judged_is_refused(layout, given, reason):
+def test_a_restored_row_that_cannot_be_judged_is_refused(payload, reason):
     """Never a row that may hold what is dropped; without dropped fields it goes through."""
-    more = f", layout: {layout}"
-    event = decode_message(message_of_row("t", given))
-    assert shaper("[]", more).shape(event, NOW).values["payload"] == given["payload"]
+    event = decode_message(message_of_row("t", {"payload": payload}))
+    assert shaper("[]", ", layout: flat").shape(event, NOW).values["payload"] == payload
     with pytest.raises(InvalidRow) as refused:
-        shaper("[{path: a.b, policy: drop}]", more).shape(event, NOW)
+        shaper("[{path: a.b, policy: drop}]", ", layout: flat").shape(event, NOW)
     assert reason in str(refused.value)
+
+
+@pytest.mark.parametrize("columns", ["[]", "[{path: a.b, policy: drop}]"])
+@pytest.mark.parametrize("payload", ['{"a": {"b": 1}, "a": 2}', '{"a": {"c": "\\ud800"}}'])
+def test_a_restored_row_that_no_json_column_takes_is_refused(columns, payload):
+    """Whatever is dropped: BigQuery would refuse it, or keep one of two."""
+    event = decode_message(message_of_row("t", {**ROW, "payload": payload}))
+    with pytest.raises(InvalidRow, match=r"^the data are no row as JSON: \$\.values\.payload: "):
+        shaper(columns).shape(event, NOW)

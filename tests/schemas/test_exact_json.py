@@ -6,8 +6,9 @@ import tracemalloc
 import pytest
 
 from schemas.event import InvalidJson, decode_message
-from schemas.exact_json import NoJsonObject, parse_object
+from schemas.exact_json import NoJsonObject, check_json, parse_object
 from schemas.field_path import MAX_PATHS_TEXT
+from schemas.json_text import MAX_JSON_DEPTH
 from tests.strategies import manual_message
 
 
@@ -43,3 +44,45 @@ def test_a_body_beyond_the_bound_is_a_dead_letter_of_its_own_name():
     """InvalidJson, as whatever else is wrong with a body."""
     with pytest.raises(InvalidJson, match="send such numbers as strings"):
         decode_message(manual_message(body("n" * 100_000, 100)))
+
+
+DEEPEST = "[" * MAX_JSON_DEPTH + "]" * MAX_JSON_DEPTH
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "null",
+        '"x"',
+        "-0.0",
+        "18446744073709551615",
+        ' {"a": [1, 0.1, "\\ud83d\\ude00"]}',
+        DEEPEST,
+    ],
+)
+def test_json_that_a_column_takes(text):
+    """Any value, up to the deepest."""
+    check_json(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "Expecting value"),
+        ("{} x", "Extra data"),
+        ("[NaN]", "NaN is not JSON"),
+        ('{"a": 1, "a": 2}', "twice"),
+        (f"[{DEEPEST}]", "500 levels"),
+        ("[" * 100_000, "500 levels"),
+        ('["\\ud83d"]', "surrogate"),
+        ('{"\\ud83d": 1}', "surrogate"),
+        ("1e400", "rounded"),
+        ("[18446744073709551616]", "rounded"),
+        ('{"a": 0.12345678901234567890}', "rounded"),
+    ],
+)
+def test_json_that_a_column_refuses(text, why):
+    """Each with what is wrong."""
+    with pytest.raises(ValueError, match=why):
+        check_json(text)

@@ -451,7 +451,7 @@ def row_letter(**values):
         (row_letter(labels=["a", None]), "$.values.labels: None is no STRING"),
         (row_letter(payload="{"), "$.values.payload: Expecting property name"),
         (row_letter(payload="NaN"), "$.values.payload: NaN is not JSON"),
-        (row_letter(payload="[" * 100_000), "$.values.payload: nested too deep"),
+        (row_letter(payload="[" * 100_000), "$.values.payload: nested more than 500 levels deep"),
     ],
 )
 def test_a_letter_that_is_no_row_is_refused(message, reason):

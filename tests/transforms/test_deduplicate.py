@@ -1,14 +1,11 @@
-"""Deduplicate: the bounded cache, its step in a pipeline, and the step on Beam's state."""
+"""Deduplicate in one process: the bounded cache, and its step in a pipeline."""
 
 import time
 
 import apache_beam as beam
 import pytest
 from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.testing import test_stream
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.core import RestrictionProvider
 from apache_beam.utils.timestamp import Duration
@@ -17,7 +14,7 @@ from hypothesis import strategies as st
 
 from schemas.message import Message
 from tests.strategies import text
-from transforms.deduplicate import DropSeen, FirstOfKey, SeenIds
+from transforms.deduplicate import DropSeen, SeenIds
 
 key = SeenIds.key
 
@@ -303,84 +300,3 @@ def test_ids_that_had_to_go_are_counted():
         ("deduplicate", "dropped"): 1,
         ("deduplicate", "evicted_before_horizon"): 3,
     }
-
-
-# FirstOfKey on a runner with state and timers
-
-HORIZON = 600
-
-
-def test_first_of_key_drops_within_the_horizon_and_forgets_after_it():
-    """The first of a key, and the first again once the horizon has passed; each key by itself."""
-    start = int(time.time())
-    first, repeat, later = (message("a", data=data) for data in (b"1", b"2", b"3"))
-    other = message("b")
-    stream = (
-        test_stream.TestStream()
-        .advance_watermark_to(0)
-        # The stream's processing time starts at zero, the step's own clock is the machine's.
-        .advance_processing_time(start)
-        .add_elements([("a", first), ("a", repeat), ("b", other)])
-        .advance_processing_time(HORIZON - 60)
-        .add_elements([("a", repeat), ("b", other)])
-        .advance_processing_time(120)
-        .add_elements([("a", later), ("a", repeat)])
-        .advance_watermark_to_infinity()
-    )
-    with beam.Pipeline(
-        runner=BundleBasedDirectRunner(), options=PipelineOptions(["--streaming"])
-    ) as p:
-        found = (
-            p
-            | stream
-            | beam.Map(lambda pair: pair).with_output_types(tuple[str, Message])
-            | beam.ParDo(FirstOfKey(HORIZON))
-        )
-        assert_that(found, equal_to([first, other, later]))
-
-
-def test_first_of_key_remembers_while_the_horizon_lasts():
-    """The same stream without the wait: the state is still there, so nothing comes again.
-
-    With the test above it shows that the timer clears the state, not the passing of elements.
-    """
-    first, repeat = message("a", data=b"1"), message("a", data=b"2")
-    stream = (
-        test_stream.TestStream()
-        .advance_watermark_to(0)
-        .advance_processing_time(int(time.time()))
-        .add_elements([("a", first)])
-        .advance_processing_time(HORIZON - 60)
-        .add_elements([("a", repeat)])
-        .advance_processing_time(30)
-        .add_elements([("a", repeat)])
-        .advance_watermark_to_infinity()
-    )
-    with beam.Pipeline(
-        runner=BundleBasedDirectRunner(), options=PipelineOptions(["--streaming"])
-    ) as p:
-        found = (
-            p
-            | stream
-            | beam.Map(lambda pair: pair).with_output_types(tuple[str, Message])
-            | beam.ParDo(FirstOfKey(HORIZON))
-        )
-        assert_that(found, equal_to([first]))
-
-
-def test_first_of_key_counts_what_it_drops():
-    """On a bounded input the state holds for the whole run, and the drops are counted.
-
-    (The runner of the two tests above keeps no counters of a step with state.)
-    """
-    messages = [message("a", data=bytes([i])) for i in range(50)] + [message("b")]
-    with beam.Pipeline(runner=FnApiRunner()) as p:
-        found = (
-            p
-            | beam.Create([(m.dedup_id, m) for m in messages], reshuffle=False)
-            | beam.Map(lambda pair: pair).with_output_types(tuple[str, Message])
-            | beam.ParDo(FirstOfKey(HORIZON))
-            | beam.Map(lambda m: m.event_id)
-        )
-        assert_that(found, equal_to(["a", "b"]))
-    assert counters(p) == {("deduplicate", "dropped"): 49}
