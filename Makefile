@@ -27,8 +27,8 @@ run: $(READY) ## The whole pipeline on this machine (ONCE=1 ends after the sampl
 	$(BIN)/python -m local run $(if $(filter 1,$(ONCE)),--once) $(if $(filter 0,$(SAMPLE)),--no-sample) $(if $(filter 1,$(KEEP)),--keep)
 
 .PHONY: test
-test: $(READY) check $(JAR) chromium ## Every test, on the real emulators (needs Java, the emulators and Chromium)
-	$(BIN)/python -m pytest -q
+test: $(READY) check $(JAR) chromium ## Every test but those of test-sinks, on the real emulators (needs Java, the emulators and Chromium)
+	$(BIN)/python -m pytest -q --ignore=tests/sinks
 
 .PHONY: check
 check: $(READY)
@@ -62,8 +62,9 @@ test-unit: $(READY) ## The tests that need Python only
 	$(BIN)/python -m pytest -q -m 'not emulators'
 
 .PHONY: docs
-docs: $(READY) ## Make docs/values.md from the code again
+docs: $(READY) ## Make docs/values.md and the Flex Template's metadata from the code again
 	$(BIN)/python -m schemas.values_page > docs/values.md
+	$(BIN)/python -m pipeline.flex_metadata > deploy/flex/metadata.json
 
 .PHONY: expansion
 expansion: $(JAR) ## Beam's Java sink as one jar (Maven; some minutes the first time)
@@ -84,6 +85,14 @@ clean: ## Remove what is generated, .venv too
 	rm -rf build $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 ##@ Prove
+
+.PHONY: test-sinks
+test-sinks: $(READY) check $(JAR) ## Both sinks: every type, every bad content, faults; Beam's Java sink at work (five minutes)
+	$(BIN)/python -m pytest -q tests/sinks
+
+.PHONY: fire
+fire: $(READY) ## The native sink under every fault that is known, against a model (ten minutes)
+	$(BIN)/python -m bench.fire
 
 .PHONY: chaos
 chaos: $(READY) ## 20,000 events under kills and outages, accounted for by set (two minutes)

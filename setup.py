@@ -41,6 +41,7 @@ setup(
             "atheris==3.0.0; sys_platform == 'linux'",
             "axe-playwright-python>=0.1.8,<1",
             "bqemulator==1.4.0",
+            "cryptography>=47,<48",
             "duckdb==1.5.5",
             "duckdb-extension-spatial==1.5.5",
             "duckdb-extensions==1.5.5",

@@ -12,16 +12,20 @@ import apache_beam as beam
 from apache_beam.io.gcp.pubsub import PubsubMessage, ReadFromPubSub
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+from pipeline import refusals
 from pipeline.append import AppendRows
 from pipeline.dead_letters import PublishDeadLetters
+from pipeline.expansion import expansion_problems, expansion_service
+from pipeline.objections import FILES, IN_PROCESS, ON_SERVICE, ON_SERVICE_FILES, objections_to
 from pipeline.options import Settings
 from pipeline.read import ReadSubscription
 from pipeline.recorded import ReadRecorded
-from pipeline.storage_write import WriteWithBeam
+from pipeline.storage_write import Slices, WriteWithBeam
 from pipeline.warm import seen_ids, written_ids
 from schemas.message import DEDUP_ID, Message
 from schemas.problem import Problem
-from transforms.deduplicate import DropSeen, FirstOfKey
+from transforms.deduplicate import DropSeen
+from transforms.first_of_key import DropRepeats
 
 NATIVE, STORAGE_WRITE = "native", "storage_write"
 
@@ -73,6 +77,17 @@ class Engine:
         return settings.sink or next(iter(self.sinks))
 
 
+def _beam_sink(settings: Settings) -> beam.PTransform:
+    bounded = bool(settings.input_files)
+    slices = Slices(settings.triggering_frequency, settings.num_storage_api_streams)
+    return WriteWithBeam(
+        settings.tables,
+        settings.output_dataset,
+        slices=None if bounded else slices,
+        expansion=partial(expansion_service, settings),
+    )
+
+
 # DirectRunner -----------------------------------------------------------------------------------
 
 _DIRECT_HORIZON = 3_600.0
@@ -95,22 +110,11 @@ def _direct_flags(settings: Settings) -> list[str]:
 def _direct_check(settings: Settings) -> list[Problem]:
     problems = []
     if settings.sink == STORAGE_WRITE and not settings.input_files:
-        problems.append(
-            Problem(
-                "--sink storage_write",
-                "Beam's Java sink cannot stream on DirectRunner",
-                "leave --sink out, or read recorded messages with --input_files",
-            )
-        )
-    workers = _flag(settings, "--direct_num_workers")
-    if workers not in (None, "1"):
-        problems.append(
-            Problem(
-                "--direct_num_workers",
-                f"{workers} workers read only part of a subscription",
-                "leave it out; several processes can share a subscription",
-            )
-        )
+        problems.append(refusals.STREAMING_SINK.at("--sink storage_write", engine="DirectRunner"))
+    if settings.drain:
+        what, remedy = "drains a job on Dataflow", "send SIGTERM to a job on this machine"
+        problems.append(Problem("--drain", what, remedy))
+    problems += objections_to(settings.beam_args, IN_PROCESS)
     if settings.stop_when_idle is not None and settings.input_files:
         problems.append(
             Problem("--stop_when_idle", "goes with a subscription; files end by themselves")
@@ -126,9 +130,7 @@ DIRECT = Engine(
     deduplicate=_direct_deduplicate,
     sinks={
         NATIVE: lambda settings: AppendRows(settings.tables, settings.output_dataset),
-        STORAGE_WRITE: lambda settings: WriteWithBeam(
-            settings.tables, settings.output_dataset, streaming=False
-        ),
+        STORAGE_WRITE: _beam_sink,
     },
     dead_letters=lambda settings: PublishDeadLetters(
         settings.dead_letter_topic,
@@ -180,32 +182,15 @@ def _message(received: PubsubMessage) -> Message:
     )
 
 
-class _FirstOfDedupId(beam.PTransform):
-    """Our stateful step, for a horizon beyond what the read covers."""
-
-    def __init__(self, horizon: float) -> None:
-        super().__init__()
-        self._horizon = horizon
-
-    def expand(self, messages: Any) -> Any:
-        return (
-            messages
-            | "Key" >> beam.Map(_keyed).with_output_types(tuple[str, Message])
-            | "First" >> beam.ParDo(FirstOfKey(self._horizon))
-        )
-
-
-def _keyed(message: Message) -> tuple[str, Message]:
-    return message.dedup_id, message
-
-
 def _same(message: Message) -> Message:
     return message
 
 
 def _dataflow_deduplicate(settings: Settings) -> beam.PTransform:
     horizon = settings.dedup_horizon or _ID_LABEL_HORIZON
-    return beam.Map(_same) if horizon <= _ID_LABEL_HORIZON else _FirstOfDedupId(horizon)
+    # Files have no `id_label`; of a bounded input every repeat is within the horizon.
+    by_state = settings.input_files or horizon > _ID_LABEL_HORIZON
+    return DropRepeats(horizon) if by_state else beam.Map(_same)
 
 
 def _dataflow_park(settings: Settings) -> str:
@@ -216,13 +201,7 @@ def _dataflow_park(settings: Settings) -> str:
 def _dataflow_check(settings: Settings) -> list[Problem]:
     problems = []
     if settings.sink == NATIVE:
-        problems.append(
-            Problem(
-                "--sink native",
-                "writes twice when Dataflow retries a bundle",
-                "leave --sink out: Beam's sink is exactly once there",
-            )
-        )
+        problems.append(refusals.NATIVE_SINK.at("--sink native", engine="Dataflow"))
     if settings.stop_when_idle is not None:
         problems.append(
             Problem("--stop_when_idle", "is DirectRunner's", "drain the job on Dataflow instead")
@@ -230,16 +209,11 @@ def _dataflow_check(settings: Settings) -> list[Problem]:
     problems += [
         Problem(flag, "Dataflow needs it", f"give {flag} {example}")
         for flag, example in (("--region", "us-central1"), ("--temp_location", "gs://BUCKET/tmp"))
-        if _flag(settings, flag) is None
+        if _flag(settings, flag) is None and (flag == "--region" or not settings.drain)
     ]
-    if "streaming_mode_at_least_once" in " ".join(settings.beam_args):
-        problems.append(
-            Problem(
-                "streaming_mode_at_least_once",
-                "doubles what this job promises to write once",
-                "leave it out",
-            )
-        )
+    problems += objections_to(settings.beam_args, ON_SERVICE)
+    if settings.input_files:
+        problems += objections_to(settings.beam_args, ON_SERVICE_FILES)
     return problems
 
 
@@ -248,11 +222,7 @@ DATAFLOW = Engine(
     beam_runner=lambda: "DataflowRunner",
     read=lambda settings: _ReadFromPubSub(settings.input_subscription),
     deduplicate=_dataflow_deduplicate,
-    sinks={
-        STORAGE_WRITE: lambda settings: WriteWithBeam(
-            settings.tables, settings.output_dataset, streaming=not settings.input_files
-        )
-    },
+    sinks={STORAGE_WRITE: _beam_sink},
     dead_letters=lambda settings: PublishDeadLetters(
         settings.dead_letter_topic,
         _dataflow_park(settings),
@@ -261,7 +231,12 @@ DATAFLOW = Engine(
     ),
     beam_flags=lambda settings: [
         *([] if settings.input_files else ["--streaming"]),
-        "--setup_file=./setup.py",
+        # Beam makes the request and sends nothing; pipeline.submit sends it.
+        "--dry_run=True",
+        # The Java sink's jar, 164 MB, is sent at the first launch alone.
+        "--enable_artifact_caching",
+        # Every step lives in a module that is shipped; nothing of the launcher's own is.
+        "--no_save_main_session",
         f"--job_name={settings.job_name}",
         f"--project={settings.project}",
     ],
@@ -276,24 +251,24 @@ def objections(settings: Settings) -> list[Problem]:
     """Everything that the engine that settings ask for has against them."""
     engine = ENGINES.get(settings.runner)
     problems = [] if engine is None else list(engine.check(settings))
+    if settings.input_files:
+        problems += objections_to(settings.beam_args, FILES)
     if engine is None:
-        problems.append(
-            Problem(
-                f"--runner {settings.runner}",
-                "this job is not proven on it",
-                f"choose {' or '.join(ENGINES)}",
-            )
-        )
+        runners = " or ".join(ENGINES)
+        problems.append(refusals.RUNNER.at(f"--runner {settings.runner}", runners=runners))
     elif engine.sink(settings) == STORAGE_WRITE and len(settings.tables) > MOST_TABLES_OF_BEAM:
         problems.append(
-            Problem(
+            refusals.TABLES_OF_BEAM.at(
                 "--schema",
-                f"{len(settings.tables)} tables, and the {STORAGE_WRITE} sink takes "
-                f"{MOST_TABLES_OF_BEAM}: each is a sink of its own in the graph",
-                f"let collections share a table; the {NATIVE} sink ({DIRECT.runner}) has no "
-                "such maximum",
+                count=len(settings.tables),
+                sink=STORAGE_WRITE,
+                most=MOST_TABLES_OF_BEAM,
+                other=NATIVE,
+                engine=DIRECT.runner,
             )
         )
+    if engine is not None and engine.sink(settings) == STORAGE_WRITE:
+        problems += expansion_problems(settings)
     known = {sink for each in ENGINES.values() for sink in each.sinks}
     if settings.sink and settings.sink not in known:
         problems.append(

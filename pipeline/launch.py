@@ -7,7 +7,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 
 import apache_beam as beam
@@ -22,7 +24,9 @@ from pipeline.engines import ENGINES, Engine, objections
 from pipeline.metrics import RunTotals
 from pipeline.options import Settings, parse
 from pipeline.outages import StoppedWaiting
-from pipeline.preflight import preflight
+from pipeline.package import package_flags
+from pipeline.preflight import examine, report
+from pipeline.questions import Findings, together
 from pipeline.read import puller_key
 from schemas import live
 from schemas.problem import Problem, ProblemsFound
@@ -36,20 +40,54 @@ _log = logging.getLogger(__name__)
 def main(argv: Sequence[str]) -> int:
     """Runs the job; returns the exit code."""
     _log_to_stderr()
-    try:
-        settings = parse(argv, _default_project, objections)
-    except ProblemsFound as error:
-        _say(error.problems)
+    settings, found = checked(argv)
+    if "--check" in argv:
+        sys.stdout.write("".join(f"{line}\n" for line in report(found)))
+        return REFUSED if settings is None else DONE
+    for each in found.unchecked:
+        _log.warning("not checked: %s", each)
+    if settings is None:
+        _say(found.problems)
         return REFUSED
     engine = ENGINES[settings.runner]
-    if problems := preflight(settings):
-        _say(problems)
-        return REFUSED
-    sys.stderr.write("".join(f"{line}\n" for line in banner(settings, engine)))
-    sys.stderr.flush()
+    if not settings.drain:
+        sys.stderr.write("".join(f"{line}\n" for line in banner(settings, engine)))
+        sys.stderr.flush()
     if engine.in_process:
         return run_here(settings, engine)
     return _submit(settings, engine)
+
+
+def checked(argv: Sequence[str]) -> tuple[Settings | None, Findings]:
+    """What the command line and the services have to say; no settings where something is wrong."""
+    found = Findings()
+
+    def ask(settings: Settings) -> list[Problem]:
+        nonlocal found
+        engine = ENGINES.get(settings.runner)
+        if settings.drain:
+            return []  # nothing is to be started
+        if engine is None or engine.in_process:
+            found = examine(settings)
+        else:
+            found = _examined_with_door(settings)
+        return list(found.problems)
+
+    try:
+        return parse(argv, _default_project, objections, ask), found
+    except ProblemsFound as error:
+        return None, replace(found, problems=error.problems)
+
+
+def _examined_with_door(settings: Settings) -> Findings:
+    """Side by side: what the job meets, and what its launch does."""
+    from pipeline.door import check_door  # noqa: PLC0415 - a run on this machine needs none of it
+
+    with ThreadPoolExecutor() as pool:
+        job, door = pool.map(lambda ask: ask(settings), (examine, check_door))
+    told = {problem.where for problem in door.problems}  # both need the same credentials
+    others = tuple(problem for problem in job.problems if problem.where not in told)
+    return together((replace(job, problems=others), door))
 
 
 def banner(settings: Settings, engine: Engine) -> list[str]:
@@ -80,7 +118,7 @@ def run_here(settings: Settings, engine: Engine) -> int:
                     break
             code = _acknowledged(settings)
         except Exception as error:  # noqa: BLE001 - logged, with an exit code
-            code = _explain(resident.raised or error)
+            code = _explain(resident.raised or error, settings)
             resident.stop()  # else closing waits for what rides out an outage
         finally:
             resident.close_all()
@@ -110,9 +148,24 @@ def run_stretch(settings: Settings, engine: Engine) -> list[object]:
 
 
 def _submit(settings: Settings, engine: Engine) -> int:
-    with built(settings, engine) as pipeline:
-        result = pipeline.run()
-    _log.info("submitted job %s", result.job_id())
+    """Starts the job on its service; returns when it is there."""
+    from pipeline import door, submit  # noqa: PLC0415 - a run on this machine needs none of it
+
+    try:
+        if settings.drain:
+            _log.info(door.drain(settings))
+            return DONE
+        # Asked again after all other checks, as near to the launch as can be.
+        opened = door.knock(settings)
+        with submit.tidy() as folder:
+            shipped = replace(
+                settings, beam_args=(*settings.beam_args, *package_flags(settings, folder))
+            )
+            with built(shipped, engine) as pipeline:
+                _log.info(submit.submit(pipeline, opened))
+    except ProblemsFound as error:
+        _say(error.problems)
+        return REFUSED
     return DONE
 
 
@@ -131,13 +184,16 @@ def built(settings: Settings, engine: Engine) -> Iterator[beam.Pipeline]:
         yield pipeline
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception, settings: Settings) -> int:
+    """Says why the job ended: in a sentence where one can be had."""
     if isinstance(error, ProblemsFound):
         _say(error.problems)
     elif isinstance(error, StoppedWaiting):
         _log.error("%s; what was not acknowledged comes again", error)
     else:
         _log.error("the job ended; what was not acknowledged comes again", exc_info=error)
+        # That a table or a column is gone, Beam's sink says in a trace of Java's only.
+        _say(examine(settings).problems)
     return FAILED
 
 

@@ -1,175 +1,180 @@
-"""Before a start: what would lose or double data is refused, every reason at once."""
+"""Before a start: what would lose or double data is refused, every reason at once.
 
-import logging
+Pub/Sub and BigQuery are asked side by side, within one deadline. What cannot be found out is no
+problem, and is said: the job itself waits for a service that is away. docs/preflight.md lists what
+is refused; flags are judged in `pipeline.beam_flags` and `pipeline.objections`.
+"""
+
+import os
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import google.auth
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
-from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, Unauthorized
 from google.auth.exceptions import GoogleAuthError
+from google.auth.transport.requests import Request
 
+from pipeline import refusals
 from pipeline.dead_letters import write_parked
+from pipeline.engines import ENGINES, NATIVE
 from pipeline.options import Settings
 from pipeline.outages import is_transient
-from pipeline.table_files import apply_command
+from pipeline.preflight_pubsub import check_dead_letters, check_input
+from pipeline.preflight_tables import check_table
+from pipeline.questions import Findings, Inquiry, found_by, together
 from schemas import live
-from schemas.apply import missing_columns
 from schemas.problem import Problem
 
-_CALL_DEADLINE = 3.0
-_PATIENCE = 8.0
-_PAUSE = 0.3
+_PATIENCE = 6.0
+"""Seconds for everything; with Beam's imports before it, a check is over within 10."""
 
-_log = logging.getLogger(__name__)
+_CREDENTIALS_SECONDS = 3.0
+_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
-def preflight(settings: Settings, *, patience: float = _PATIENCE) -> list[Problem]:
-    """Asks Pub/Sub and BigQuery whether the job can do its work.
+def examine(settings: Settings, *, patience: float = _PATIENCE) -> Findings:
+    """What a start would meet: what is well, what could not be asked, what is wrong.
 
     Args:
-        settings: Of the job.
-        patience: Seconds to wait for a service that does not answer. After that the question is
-            logged as not checked, and is no problem: the job itself waits for the service.
-
-    Returns:
-        What would lose data or end the job; empty when all is well.
+        settings: Of the job; of one on an unknown runner nothing is known.
+        patience: Seconds to wait for services that do not answer.
     """
     deadline = time.monotonic() + patience
-    problems: list[Problem] = []
-    try:
-        _ask_all(settings, problems, deadline)
-    except GoogleAuthError as error:
-        remedy = "run gcloud auth application-default login, or aim the job at emulators"
-        problems.append(Problem("credentials", str(error), remedy))
-    return problems
-
-
-def _ask_all(settings: Settings, problems: list[Problem], deadline: float) -> None:
-    _parking(settings, problems)
-    input_topic = ""
+    engine = ENGINES.get(settings.runner)
+    if engine is None:
+        return Findings()
+    parts = [_parking(settings), _credentials(deadline)]
+    if refusals.CREDENTIALS.name in _names(parts[-1]):
+        # Nobody else at Google would answer otherwise, each after as long as it is waited for.
+        return together(parts)
+    topics: list[str] = []
+    here = engine.in_process
+    inquiries = []
     if settings.input_files:
-        _recorded(settings, problems)
+        where = f"--input_files {settings.input_files}"
+        inquiries.append(Inquiry(where, partial(_check_files, pattern=settings.input_files)))
     else:
-        input_topic = _subscription(settings, problems, deadline)
-    _dead_letters(settings, input_topic, problems, deadline)
-    _tables(settings, problems, deadline)
+        name = settings.input_subscription
+        inquiries.append(
+            Inquiry(
+                f"--input_subscription {name}",
+                lambda inquiry: topics.append(check_input(inquiry, name, rights=here)),
+            )
+        )
+    read = "" if settings.input_files else settings.input_subscription
+    letters = settings.dead_letter_topic
+    inquiries.append(
+        Inquiry(
+            f"--dead_letter_topic {letters}",
+            lambda inquiry: check_dead_letters(inquiry, letters, read, rights=here),
+        )
+    )
+    reads = engine.sink(settings) == NATIVE
+    inquiries += [
+        Inquiry(
+            f"table {settings.output_dataset}.{table.name}",
+            partial(
+                check_table, table=table, dataset=settings.output_dataset, rights=here, reads=reads
+            ),
+        )
+        for table in settings.tables
+    ]
+    parts.append(found_by(inquiries, deadline))
+    if letters in topics:
+        where = f"--dead_letter_topic {letters}"
+        parts.append(Findings(problems=(refusals.DEAD_LETTERS_ARE_INPUT.at(where),)))
+    if not here:
+        parts.append(_elsewhere())
+    return together(parts)
 
 
-def _parking(settings: Settings, problems: list[Problem]) -> None:
+def report(found: Findings) -> list[str]:
+    """The lines that `--check` shows: what is well, what could not be asked, what is wrong."""
+    lines = []
+    for head, group in (
+        ("checked", found.checked),
+        ("could not be checked", found.unchecked),
+        ("problems", found.problems),
+    ):
+        lines.append(f"{head}: {len(group) or 'none'}")
+        lines += [f"  {each}" for each in group]
+    return lines
+
+
+def _names(found: Findings) -> set[str]:
+    return {problem.where for problem in found.problems}
+
+
+def _credentials(deadline: float) -> Findings:
+    """Whether Google's credentials are any, and are taken, where something asks Google.
+
+    Asked by itself: a gRPC client says of credentials that are refused that the service is away.
+    """
+    emulators = (live.PUBSUB_EMULATOR_HOST, live.BIGQUERY_EMULATOR_HOST)
+    if all(os.environ.get(name) for name in emulators):
+        return Findings()
+    until = min(deadline, time.monotonic() + _CREDENTIALS_SECONDS)
+    return found_by([Inquiry(refusals.CREDENTIALS.name, _check_credentials)], until)
+
+
+def _check_credentials(inquiry: Inquiry) -> None:
+    credentials, _ = google.auth.default(scopes=_SCOPES)
+    try:
+        credentials.refresh(partial(Request(), timeout=_CREDENTIALS_SECONDS))
+    except GoogleAuthError as error:
+        if not is_transient(error):
+            raise
+        inquiry.note("credentials", f"no token could be fetched: {error}")
+    else:
+        inquiry.checked("credentials: Google gives a token for them")
+
+
+def _elsewhere() -> Findings:
+    """What this machine cannot know of a job whose workers are elsewhere."""
+    notes = [
+        Problem(
+            "permissions",
+            "only the account of the workers could ask for its own",
+            "it needs roles/dataflow.worker, and pubsub.subscriber and pubsub.viewer, "
+            "pubsub.publisher and bigquery.dataEditor on what the job uses",
+        )
+    ]
+    notes += [
+        Problem(
+            name,
+            "is set: an emulator was asked, and the workers use Google Cloud",
+            "check again without it",
+        )
+        for name in (live.PUBSUB_EMULATOR_HOST, live.BIGQUERY_EMULATOR_HOST)
+        if os.environ.get(name)
+    ]
+    return Findings(unchecked=tuple(notes))
+
+
+def _parking(settings: Settings) -> Findings:
     """A place on this machine must take a file; others are not tried before they are needed."""
-    if not settings.park or "://" in settings.park:
-        return
+    where = f"--park {settings.park}"
+    if not settings.park:
+        return Findings()
+    if "://" in settings.park:
+        return Findings(unchecked=(Problem(where, "is not written to before it is needed"),))
     try:
         Path(write_parked(settings.park, b"")).unlink()
     except OSError as error:
-        problems.append(Problem(f"--park {settings.park}", f"cannot be written: {error}"))
+        return Findings(problems=(refusals.PARK.at(where, error=error),))
+    return Findings(checked=(f"{where}: can be written",))
 
 
-def _recorded(settings: Settings, problems: list[Problem]) -> None:
+def _check_files(inquiry: Inquiry, pattern: str) -> None:
     """Beam reads a pattern that matches nothing as an empty file, and all would seem well."""
-    where = f"--input_files {settings.input_files}"
     try:
-        [match] = FileSystems.match([settings.input_files])
+        [match] = FileSystems.match([pattern])
     except (BeamIOError, ValueError, GoogleAuthError) as error:  # ValueError: not of Beam's places
-        problems.append(Problem(where, f"cannot be looked up: {error}"))
+        inquiry.refuse(Problem(inquiry.where, f"cannot be looked up: {error}"))
         return
-    if not match.metadata_list:
-        problems.append(Problem(where, "matches no file", "give a path or a glob"))
-
-
-def _subscription(settings: Settings, problems: list[Problem], deadline: float) -> str:
-    name = settings.input_subscription
-    subscriber = live.subscriber_client()
-    found = _ask(
-        f"--input_subscription {name}",
-        lambda: subscriber.get_subscription(subscription=name, timeout=_CALL_DEADLINE, retry=None),
-        problems,
-        deadline,
-        "create it on the issues topic before the publisher starts: a topic without a "
-        "subscription discards what comes",
-    )
-    return str(found.topic) if found else ""
-
-
-def _dead_letters(
-    settings: Settings, input_topic: str, problems: list[Problem], deadline: float
-) -> None:
-    topic = settings.dead_letter_topic
-    where = f"--dead_letter_topic {topic}"
-    if topic == input_topic:
-        problems.append(
-            Problem(where, "is the topic that the job reads", "give the dead letters their own")
-        )
-    publisher = live.publisher_client()
-
-    def subscriptions_of() -> list[str]:
-        names = publisher.list_topic_subscriptions(topic=topic, timeout=_CALL_DEADLINE, retry=None)
-        found = list(names)
-        if not found:
-            # The emulator lists none of a topic that is not there, where the service says so.
-            publisher.get_topic(topic=topic, timeout=_CALL_DEADLINE, retry=None)
-        return found
-
-    remedy = "create it, with a subscription"
-    if _ask(where, subscriptions_of, problems, deadline, remedy) == []:
-        problems.append(
-            Problem(where, "has no subscription: it would discard every letter", "create one")
-        )
-
-
-def _tables(settings: Settings, problems: list[Problem], deadline: float) -> None:
-    client = live.bigquery_client(settings.output_dataset.partition(".")[0])
-    for table in settings.tables:
-        full = f"{settings.output_dataset}.{table.name}"
-        command = apply_command(table, settings.output_dataset)
-        found = _ask(
-            f"table {full}",
-            lambda full=full: client.get_table(full, timeout=_CALL_DEADLINE, retry=None),  # type: ignore[misc]
-            problems,
-            deadline,
-            f"create it: {command}",
-        )
-        if found is None:
-            continue
-        missing, wrong = missing_columns(table, found.schema, full)
-        problems += wrong
-        if missing:
-            names = ", ".join(column.name for column in missing)
-            problems.append(
-                Problem(f"table {full}", f"lacks columns: {names}", f"add them: {command}")
-            )
-
-
-def _ask(
-    where: str, question: Callable[[], Any], problems: list[Problem], deadline: float, remedy: str
-) -> Any:
-    """The answer; None when there is none, with a problem or a line in the log that says why."""
-    while True:
-        try:
-            return question()
-        except NotFound:
-            problems.append(Problem(where, "is not there", remedy))
-            return None
-        except (Forbidden, Unauthorized) as error:
-            if is_transient(error):
-                _log.warning("not checked, its quota is spent: %s: %s", where, error)
-                return None
-            problems.append(
-                Problem(
-                    where, f"may not be read: {error.message}", "grant the job's account access"
-                )
-            )
-            return None
-        except Exception as error:
-            if not is_transient(error):
-                if isinstance(error, GoogleAPICallError):
-                    problems.append(Problem(where, f"cannot be asked about: {error}"))
-                    return None
-                raise
-            if time.monotonic() > deadline:
-                _log.warning("not checked, since it does not answer: %s: %s", where, error)
-                return None
-            time.sleep(_PAUSE)
+    if match.metadata_list:
+        inquiry.checked(f"{inquiry.where}: {len(match.metadata_list)} files")
+    else:
+        inquiry.refuse(refusals.INPUT_FILES.at(inquiry.where))

@@ -12,16 +12,34 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy/publisher/deploy.sh"
+FLEX = ROOT / "deploy/flex"
+SETUP, BUILD, RUN = FLEX / "setup.sh", FLEX / "build.sh", FLEX / "run.sh"
+SOURCED = ROOT / "deploy/commands.sh"
 ARGUMENTS = ("--project", "demo-project", "--region", "us-east1")
+BUCKET = ("--bucket", "bucket-1")
 # Each script with the ways to call it that give other commands.
 SCRIPTS = {
+    SETUP: (BUCKET,),
+    BUILD: (BUCKET, (*BUCKET, "--image", "us-docker.pkg.dev/p/r/i:1")),
+    RUN: (
+        BUCKET,
+        (
+            *(*BUCKET, "--update", "--mapping", "Old/Step=New/Step", "--mapping", "A=B"),
+            *("--parameter", "output_dataset=d", "--parameter", "dataflow_service_options=a,b"),
+            *("--option", "disk_size_gb=50", "--label", "team=a", "--experiment", "e=1"),
+            *("--job", "j", "--account", "a@b.c", "--machine-type", "n2-standard-2", "--private"),
+            *("--workers", "2", "--max-workers", "9", "--launcher-machine-type", "e2-medium"),
+            *("--network", "n", "--subnetwork", "regions/us-east1/subnetworks/s"),
+            *("--kms-key", "projects/p/locations/l/keyRings/r/cryptoKeys/k"),
+        ),
+    ),
     DEPLOY: (
         (),
         (
             *("--image", "us-docker.pkg.dev/p/r/i:1", "--metrics", "--env", "MESSAGE_FORMAT=flat"),
             *("--auth-context", "--document", "users/{user}/issues/{issue}", "--trigger", "users"),
         ),
-    )
+    ),
 }
 PAGES = (
     ROOT / "README.md",
@@ -124,7 +142,7 @@ def in_page(text):
 
 def test_every_script_is_known():
     """A new script must say how its commands are checked."""
-    assert set((ROOT / "deploy").rglob("*.sh")) == set(SCRIPTS)
+    assert set((ROOT / "deploy").rglob("*.sh")) == {*SCRIPTS, SOURCED}
 
 
 @pytest.mark.emulators
@@ -169,30 +187,38 @@ gcloud run deploy s --project=p --region=r --container=a --image=i --port=1 \\
 
 def test_wrong_calls():
     """A wrong option is one sentence and exit code 2, before anything is carried out."""
-    for arguments, sentence in (
-        ((), "--project: is not set"),
-        (("--project", "p"), "--region: is not set"),
-        ((*ARGUMENTS, "--image"), "--image: has no value"),
-        ((*ARGUMENTS, "--bogus"), "--bogus: no such option"),
-        ((*ARGUMENTS, "--metrics"), "--metrics: needs --image"),
-        ((*ARGUMENTS, "--env", "flat"), "--env: flat is not NAME=VALUE"),
+    for script, arguments, sentence in (
+        *((script, (), "--project: is not set") for script in SCRIPTS),
+        *((script, ("--project", "p"), "--region: is not set") for script in SCRIPTS),
+        *((script, (*ARGUMENTS, "--bogus"), "--bogus: no such option") for script in SCRIPTS),
+        *((script, ARGUMENTS, "--bucket: is not set") for script in (SETUP, BUILD, RUN)),
+        (DEPLOY, (*ARGUMENTS, "--image"), "--image: has no value"),
+        (DEPLOY, (*ARGUMENTS, "--metrics"), "--metrics: needs --image"),
+        (DEPLOY, (*ARGUMENTS, "--env", "flat"), "--env: flat is not NAME=VALUE"),
+        (BUILD, (*ARGUMENTS, *BUCKET, "--tag", "--image"), "--tag: has no value"),
+        (RUN, (*ARGUMENTS, *BUCKET, "--parameter", "x"), "--parameter: x is not NAME=VALUE"),
+        (RUN, (*ARGUMENTS, *BUCKET, "--label", "=x"), "--label: =x is not NAME=VALUE"),
+        (RUN, (*ARGUMENTS, *BUCKET, "--option", "a=b|c"), "--option: a=b|c is not NAME=VALUE"),
+        (RUN, (*ARGUMENTS, *BUCKET, "--mapping", "a=b"), "--mapping: needs --update"),
     ):
         done = subprocess.run(
-            ["bash", DEPLOY, *arguments],
+            ["bash", script, *arguments],
             env={"PATH": os.environ["PATH"]},
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith(f"deploy.sh: {sentence}")
+        assert done.stderr.startswith(f"{script.name}: {sentence}")
 
 
-def test_help():
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_help(script):
     """The help names every option that there is."""
     done = subprocess.run(
-        ["bash", DEPLOY, "--help"], capture_output=True, text=True, timeout=60, check=True
+        ["bash", script, "--help"], capture_output=True, text=True, timeout=60, check=True
     )
-    taken = set(re.findall(r"--[a-z-]+(?=(?: \| --[a-z-]+)*\))", DEPLOY.read_text("utf-8")))
-    assert {"--project", "--dry-run", "--help", "--env"} <= taken
+    text = script.read_text("utf-8").replace("\\\n", " ")
+    taken = set(re.findall(r"(?<!\()--[a-z-]+(?=(?: +\| --[a-z-]+)*\))", text))
+    assert {"--project", "--region", "--dry-run", "--help"} <= taken
     assert set(re.findall(r"^  (--[a-z-]+)", done.stdout, re.MULTILINE)) == taken
 
 

@@ -1,15 +1,13 @@
-"""The image, without a container engine: its COPY and RUN lines carried out in a folder.
+"""The publisher's image, without a container engine: its COPY and RUN lines carried out in folders.
 
-The Dockerfile itself is read, so that this can't drift from it; an instruction that is not known
-here fails. What then runs is the command of its last line, by a Python that sees nothing but the
-standard library and that folder, and as the user that it names where the test may do that.
+What then runs is the command of its last line, by a Python that sees nothing but the standard
+library and that folder, and as the user that it names where the test may do that.
 """
 
 import http.client
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import socket
@@ -18,7 +16,6 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -30,10 +27,11 @@ from local.ports import listens, wait_until
 from local.pull import pull
 from schemas import live
 from schemas.recorded import from_line
+from tests.deploy.image import ROOT, built, copied, kept, stages
 
 pytestmark = pytest.mark.emulators
 
-ROOT = Path(__file__).parents[2]
+DOCKERFILE = ROOT / "Dockerfile"
 RECORDED = ROOT / "tests/data/firestore_events.jsonl"
 SECONDS = 30.0
 MAX_BYTES = 100_000_000
@@ -42,86 +40,18 @@ START_SECONDS = 15.0
 PROJECT = "demo-project"
 
 
-@dataclass(slots=True)
-class Image:
-    """What the Dockerfile makes, in a folder.
-
-    Args:
-        root: Stands for the container's /.
-        workdir: Where the command runs.
-        command: Of CMD.
-        env: Of ENV.
-        user: Of USER.
-    """
-
-    root: Path
-    workdir: Path
-    command: list[str] = field(default_factory=list)
-    env: dict[str, str] = field(default_factory=dict)
-    user: str = ""
-
-    def inside(self, path):
-        """A path of the container, in the folder."""
-        return self.root / path.lstrip("/") if path.startswith("/") else self.workdir / path
-
-    def carry_out(self, word, rest):
-        """One instruction of the Dockerfile."""
-        match word:
-            case "WORKDIR":
-                self.workdir = self.inside(rest)
-                self.workdir.mkdir(parents=True, exist_ok=True)
-            case "COPY":
-                *sources, target = shlex.split(rest)
-                if sources[0] != "--from=builder":  # both stages share the folder
-                    for source in sources:
-                        self.copy(ROOT / source, self.inside(target))
-            case "RUN":
-                self.run(shlex.split(rest))
-            case "ENV":
-                for name, value in (pair.split("=", 1) for pair in shlex.split(rest)):
-                    self.env[name] = str(self.inside(value)) if value.startswith("/") else value
-            case "USER":
-                self.user = rest
-            case "CMD":
-                self.command = json.loads(rest)
-            case _:
-                assert word == "EXPOSE", f"{word} {rest}: is not carried out here"
-
-    @staticmethod
-    def copy(source, target):
-        """As COPY does: the content of a folder, a file into a folder."""
-        if source.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__", "*.pyc")  # as .dockerignore says
-            shutil.copytree(source, target, ignore=ignored)
-        else:
-            target.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target)
-
-    def run(self, words):
-        """A module of the builder's Python."""
-        assert words[:2] == ["python", "-m"], f"RUN {words}: is not carried out here"
-        if words[2:4] == ["pip", "uninstall"]:
-            return  # of the base's own
-        words = [str(self.inside(one)) if one.startswith("/") else one for one in words]
-        # What was downloaded before is as good here.
-        words = [sys.executable, *(one for one in words[1:] if one != "--no-cache-dir")]
-        done = subprocess.run(
-            words, cwd=self.workdir, timeout=170, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-
-
-def dockerfile():
-    """The instructions of each stage."""
-    stages = []
-    text = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
-    for line in text.splitlines():
-        word, _, rest = line.partition(" ")
-        if word == "FROM":
-            stages.append([])
-        if word and not word.startswith("#"):
-            stages[-1].append((word, rest))
-    return stages
+def run(image, words):
+    """A module of the builder's Python."""
+    assert words[:2] == ["python", "-m"], f"RUN {words}: is not carried out here"
+    if words[2:4] == ["pip", "uninstall"]:
+        return  # of the base's own
+    words = [str(image.inside(one)) if one.startswith("/") else one for one in words]
+    # What was downloaded before is as good here.
+    words = [sys.executable, *(one for one in words[1:] if one != "--no-cache-dir")]
+    done = subprocess.run(
+        words, cwd=image.workdir, timeout=170, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -130,10 +60,7 @@ def image():
     root = Path(tempfile.mkdtemp(prefix="image-"))
     try:
         root.chmod(0o755)
-        built = Image(root, root)
-        for word, rest in (one for stage in dockerfile() for one in stage if one[0] != "FROM"):
-            built.carry_out(word, rest)
-        yield built
+        yield built(DOCKERFILE, root, run)[""]
     finally:
         shutil.rmtree(root)
 
@@ -284,30 +211,18 @@ def recorded():
 class TestDockerfile:
     def test_stages(self):
         """Two stages of the same pinned slim base: pip and what it makes, and what runs."""
-        text = (ROOT / "Dockerfile").read_text("utf-8")
-        bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
-        assert len(bases) == 2
-        assert len(set(bases)) == 1
-        assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", bases[0])
-        _, final = dockerfile()
-        runs = [rest for word, rest in final if word == "RUN"]
+        builder, final = stages(DOCKERFILE)
+        assert builder.base == final.base
+        assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", final.base)
+        runs = [rest for word, rest in final.instructions if word == "RUN"]
         assert len(runs) == 1
         assert runs[0].startswith("python -m pip uninstall")
 
     def test_ignored(self):
         """What the engine is given is what the first stage copies."""
-        rules = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
-        rules = [rule for rule in rules if rule and not rule.startswith("#")]
-        builder, _ = dockerfile()
-        copied = {
-            source.split("/")[0]
-            for word, rest in builder
-            if word == "COPY"
-            for source in rest.split()[:-1]
-        }
-        assert rules[0] == "*"
-        assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
-        assert rules[-2:] == ["**/__pycache__", "**/*.pyc"]
+        out, back_in = kept(ROOT / ".dockerignore")
+        assert back_in == {source.split("/")[0] for source in copied(DOCKERFILE)}
+        assert out == ["*", "**/__pycache__", "**/*.pyc"]
 
 
 class TestImage:

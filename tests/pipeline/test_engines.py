@@ -185,8 +185,17 @@ def test_dataflow_deduplicates_by_itself_within_ten_minutes():
         horizon: type(DATAFLOW.deduplicate(settings(f"--dedup_horizon={horizon}"))).__name__
         for horizon in (60, 600, 601, 86_400)
     }
-    assert steps[60] == steps[600] != steps[601] == steps[86_400] == "_FirstOfDedupId"
+    assert steps[60] == steps[600] != steps[601] == steps[86_400] == "DropRepeats"
     assert type(DATAFLOW.deduplicate(settings())).__name__ == steps[600]
+
+
+def test_repeats_in_files_are_dropped_on_dataflow_too():
+    """Only a read of Pub/Sub has `id_label`: files go through the step, whatever the horizon."""
+    first, other = Message(b"1", {DEDUP_ID: "d"}), Message(b"2", {DEDUP_ID: "e"})
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        given = pipeline | beam.Create([first, other, first, first], reshuffle=False)
+        kept = given | DATAFLOW.deduplicate(settings("--input_files=x", "--dedup_horizon=60"))
+        assert_that(kept, equal_to([first, other]))
 
 
 def test_the_longer_horizon_drops_repeats():

@@ -9,17 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from apache_beam.options.pipeline_options import (
-    GoogleCloudOptions,
-    SetupOptions,
-    StandardOptions,
-)
-from apache_beam.runners.runner import PipelineRunner
 from google.api_core.exceptions import ServiceUnavailable
 
 from pipeline import launch, metrics, read, resident
-from pipeline.append import AppendRows, Sender
-from pipeline.engines import DATAFLOW, DIRECT
+from pipeline.append import Sender
+from pipeline.engines import DIRECT
 from pipeline.launch import DONE, FAILED, REFUSED, banner, run_here
 from pipeline.metrics import RunTotals
 from pipeline.options import parse
@@ -275,42 +269,6 @@ def test_everything_is_closed_at_the_end():
         run_here(given, CAPTURING)
         resident.stopping.clear()
     assert closed == ["thing", "thing"]
-
-
-class Submitted(PipelineRunner):
-    """A runner that keeps what it was given."""
-
-    def __init__(self):
-        self.options = None
-
-    def run_pipeline(self, pipeline, options):
-        self.options = options
-        return self
-
-    def job_id(self):
-        return "J-1"
-
-
-def test_a_launch_on_a_service(monkeypatch, caplog):
-    """The launcher itself says streaming, ships the code and names the job; then it returns."""
-    runner = Submitted()
-    native = {"native": lambda settings: AppendRows(settings.tables, settings.output_dataset)}
-    engine = replace(DATAFLOW, beam_runner=lambda: runner, sinks=native)
-    given = settings(
-        "--runner=DataflowRunner",
-        "--region=us-east1",
-        "--temp_location=gs://b/t",
-        "--job_name=my-job",
-    )
-    with caplog.at_level(logging.INFO):
-        assert launch._submit(given, engine) == DONE
-    options = runner.options
-    assert options.view_as(StandardOptions).streaming
-    assert options.view_as(SetupOptions).setup_file == "./setup.py"
-    assert not options.view_as(SetupOptions).save_main_session
-    cloud = options.view_as(GoogleCloudOptions)
-    assert (cloud.job_name, cloud.project, cloud.region) == ("my-job", "demo-project", "us-east1")
-    assert "submitted job J-1" in caplog.messages
 
 
 def test_totals_add_up():
