@@ -17,10 +17,9 @@ from publisher.access import open_access
 from publisher.broker import Broker
 from publisher.browsers import guarded
 from publisher.intake import Stamp
-from publisher.logs import use_trace
 from publisher.metrics import Metrics
 from publisher.openapi import document as openapi_document
-from publisher.post import RETRY_SECONDS, Post, Refusal, error_response, later
+from publisher.post import RETRY_SECONDS, Post, Refusal, bounds_of, error_response, later
 from publisher.pubsub import Observe
 from publisher.readiness import Readiness
 from publisher.room import Room
@@ -93,7 +92,8 @@ def service(
     metrics.watch(room)
     access = open_access(settings)
     readiness = Readiness(broker, room)
-    post = Post(broker, room, access, metrics, stamp, settings.body_deadline, _reshape(settings))
+    bounds = bounds_of(settings.body_deadline)
+    post = Post(broker, room, access, metrics, stamp, *bounds, _reshape(settings))
     rest = Starlette(
         routes=routes(settings, readiness),
         exception_handlers={HTTPException: _http_error, Exception: _server_error},
@@ -101,7 +101,6 @@ def service(
     rest.router.redirect_slashes = False
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        use_trace(scope["headers"])
         # `POST /` is nearly all there is: it passes by the router.
         if scope["method"] == "POST" and scope["path"] == "/":
             await post(scope, receive, send)

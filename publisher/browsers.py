@@ -29,6 +29,8 @@ from urllib.parse import urlsplit
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from publisher.logs import use_trace
+
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -44,6 +46,8 @@ ANSWER_HEADERS = (
     (b"strict-transport-security", b"max-age=31536000"),
 )
 _NOT_STORED = (b"cache-control", b"no-store")
+EVERY_ANSWER = (*ANSWER_HEADERS, _NOT_STORED)
+"""Those of an answer that says nothing of caches itself."""
 
 CORS_HEADERS = ("Content-Type", "X-API-Key", "Idempotency-Key")
 CORS_SECONDS = 600
@@ -93,6 +97,7 @@ def guarded(
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
+        use_trace(scope["headers"])
 
         def send_on(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
@@ -203,10 +208,7 @@ def _with_ours(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, b
     for name, _ in headers:
         if name == b"cache-control":
             return headers + ANSWER_HEADERS
-    return headers + _ALL
-
-
-_ALL = (*ANSWER_HEADERS, _NOT_STORED)
+    return headers + EVERY_ANSWER
 
 
 async def _forbid(reason: str, send: Send) -> None:

@@ -11,15 +11,17 @@ import asyncio
 import functools
 import json
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from publisher.browsers import EVERY_ANSWER
 from publisher.cycle import WHOLE_BODY, Cycle
+from publisher.form import FORM_TYPES
 
 # Eventarc sends a dozen headers, a browser thirty. Cloud Run's own bound is 64 KiB:
 # https://cloud.google.com/run/quotas
@@ -38,8 +40,13 @@ MAX_CONNECTIONS = 2_000
 HEAD_SECONDS = 10.0
 # Longer than a load balancer leaves a connection unused, or its next request meets a closed one.
 KEEP_ALIVE_SECONDS = 75.0
-# How long the sender of a bad request may take to read its answer.
+# How long the sender of a bad request may take to read its answer, and every sender the rest of one
+# when the connection is to end.
 LINGER_SECONDS = 2.0
+# How long a sender may leave answers unread that fill the buffers between.
+UNREAD_SECONDS = 20.0
+
+_FORMS = tuple(type_.encode() for type_ in FORM_TYPES)
 
 RETRY_SECONDS = 1
 BUSY = "busy: too many connections; send it again"
@@ -86,6 +93,7 @@ class Connection(HttpToolsProtocol):
     _head = 0
     _silent = 0
     _until = math.inf
+    _unread_until = math.inf
     _task: asyncio.Task[None] | None = None
     # What is being served; `cycle`, uvicorn's, is the last that came.
     _serving: RequestResponseCycle | None = None
@@ -103,6 +111,16 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
         self.pipeline.clear()
         self._abandon()
+
+    def pause_writing(self) -> None:
+        """Answers wait for a sender that does not read them: not for ever."""
+        super().pause_writing()
+        self._unread_until = self.loop.time() + UNREAD_SECONDS
+
+    def resume_writing(self) -> None:
+        """The sender has read some."""
+        super().resume_writing()
+        self._unread_until = math.inf
 
     def data_received(self, data: bytes) -> None:
         """Parses what came, and refuses a head that grows too large before it is whole."""
@@ -181,7 +199,6 @@ class Connection(HttpToolsProtocol):
             keep_alive=version != "1.0" and parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
-        scope["extensions"] = {WHOLE_BODY: cycle.whole_body}  # type: ignore[dict-item]
         if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:
@@ -214,6 +231,9 @@ class Connection(HttpToolsProtocol):
         In place of uvicorn's, which makes a timer for every answer.
         """
         self.server_state.total_requests += 1
+        if self._serving:
+            # A connection keeps its last request, and may rest for long.
+            self._serving.body = bytearray()
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
@@ -237,19 +257,26 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._serving = cycle
         if (self._surplus and (reason := BUSY)) or (
-            cycle.scope["method"] == "POST" and (reason := self.app_state.get("busy", _nothing)())
+            cycle.scope["method"] == "POST"
+            and (reason := self.app_state.get("busy", _nothing)())
+            and not _wants_more(cycle.scope["headers"])
         ):
             # Not here and now: libuv, under uvloop, reads on while senders of 1,024 connections
             # answer at once, and nothing else is done; acks wait for seconds.
             self.loop.call_soon(self._turn_away, cycle, reason)
             return
+        whole_body = cast("Cycle", cycle).whole_body
+        cycle.scope["extensions"] = {WHOLE_BODY: whole_body}  # type: ignore[dict-item]
         self._task = self.loop.create_task(self._serve(cycle, app))
         self._task.add_done_callback(self.tasks.discard)
         self.tasks.add(self._task)
 
     def _turn_away(self, cycle: RequestResponseCycle, reason: str) -> None:
         """Answers 429 without a task, or anything else that costs time: there is none."""
-        if cycle.disconnected:
+        if cycle.disconnected or self._refused:
+            return
+        if self.flow.write_paused:  # it reads no answers: more of them would only be kept
+            self.transport.abort()
             return
         self._count("queue_full")
         if self._surplus:
@@ -283,6 +310,8 @@ class Connection(HttpToolsProtocol):
             await self._answer(cycle, 500, "internal error", "internal")
         finally:
             cycle.on_response = _nothing
+            # It holds the request: the two would be a cycle, freed by nobody but the collector.
+            cycle.scope.pop("extensions", None)
             if not cycle.response_complete and not cycle.disconnected:
                 self.transport.close()
 
@@ -323,7 +352,14 @@ class Connection(HttpToolsProtocol):
 
     def look(self, now: float, *, crowded: bool) -> None:
         """Closes the connection when its time is over, or when it rests while many want one."""
-        if now >= self._until or (crowded and self._idle):
+        if now >= self._unread_until:
+            self.transport.abort()
+        elif self.transport.is_closing():
+            # It ends once all is written, and a sender that reads nothing would keep it.
+            self._until = min(self._until, now + LINGER_SECONDS)
+            if now >= self._until:
+                self.transport.abort()
+        elif now >= self._until or (crowded and self._idle):
             if self._silent and not self._idle and not self._refused:
                 self._count("too_slow")
             self._until = math.inf
@@ -350,6 +386,16 @@ def _target(url: bytes) -> tuple[str, bytes, bytes]:
     return unquote(path) if "%" in path else path, parsed.path, parsed.query or b""
 
 
+def _wants_more(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a 429 must be the application's: it is the page, or a script of another origin sees
+    only an answer that says that it may.
+    """
+    return any(
+        name == b"origin" or (name == b"content-type" and value.lower().startswith(_FORMS))
+        for name, value in headers
+    )
+
+
 def _nothing(*_: object) -> None:
     """Where nobody counts."""
 
@@ -362,7 +408,7 @@ def _headers(status: int, body: bytes) -> list[tuple[bytes, bytes]]:
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
-        (b"x-content-type-options", b"nosniff"),
+        *EVERY_ANSWER,
     ]
     if status in (429, 503):
         headers.append((b"retry-after", b"%d" % RETRY_SECONDS))

@@ -32,6 +32,7 @@ class Cycle(RequestResponseCycle):
         """See `WHOLE_BODY`."""
         if self.more_body or self.disconnected or len(self.body) != size:
             return None
+        self.flow.resume_reading()  # as `receive` does: else nobody hears that the sender is gone
         body = bytes(self.body)
         self.body = bytearray()
         return body

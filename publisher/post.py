@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from publisher import intake
 from publisher.access import Access, Caller, Stranger
-from publisher.body import MAX_BODY_BYTES, read_body
+from publisher.body import Bounds, read_body
 from publisher.broker import Broker, BrokerError
 from publisher.cycle import WHOLE_BODY
 from publisher.form import Form, read_form
@@ -48,6 +48,12 @@ JUDGED_AT_ONCE = 1
 # A form may have its key as a field, so it is read before anybody has shown one. Of a larger one
 # (nine megabytes can take four seconds to part) the key must be in the header, as for all else.
 MAX_BYTES_OF_STRANGERS = 262_144
+# Whom nobody knows does not hold room for long either.
+SECONDS_OF_STRANGERS = 5.0
+_OF_STRANGERS = (
+    f"form: more than {MAX_BYTES_OF_STRANGERS} bytes, of which the key is not looked for; send it "
+    "as X-API-Key"
+)
 
 # How refusals are counted, by status.
 _COUNTED = {400: "bad_request", 408: "too_slow", 413: "too_large", 415: "wrong_type"}
@@ -93,6 +99,16 @@ class _Seen:
         return self.kind is Kind.FORM and b"text/html" in self.accept
 
 
+def bounds_of(seconds: float) -> tuple[Bounds, Bounds]:
+    """What a body may be, and what one that comes before its key.
+
+    Args:
+        seconds: How long it may take.
+    """
+    few = min(seconds, SECONDS_OF_STRANGERS)
+    return Bounds(seconds), Bounds(few, MAX_BYTES_OF_STRANGERS, _OF_STRANGERS)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Post:
     """Takes `POST /`, as an ASGI application of its own: no router stands before it.
@@ -103,7 +119,8 @@ class Post:
         access: Who may send what.
         metrics: Told of every outcome.
         stamp: Where ids and times of manual issues come from.
-        body_seconds: How long a body may take.
+        bounds: What a body may be.
+        bounds_of_strangers: And one that comes before its key.
         reshape: What each message becomes before it is published; None leaves it as it is.
         judging: Where large bodies are judged.
     """
@@ -113,7 +130,8 @@ class Post:
     access: Access
     metrics: Metrics
     stamp: Stamp
-    body_seconds: float
+    bounds: Bounds
+    bounds_of_strangers: Bounds
     reshape: Callable[[Message], Message] | None = None
     judging: Executor = field(default_factory=lambda: ThreadPoolExecutor(JUDGED_AT_ONCE))
 
@@ -122,7 +140,7 @@ class Post:
         head = Head(scope["headers"])
         seen = _Seen(head.accept)
         try:
-            with self.room.enter(min(head.size, MAX_BODY_BYTES)) as place:
+            with self.room.enter(0) as place:
                 accepted = await self._take(scope, head, receive, place, seen)
         except ClientDisconnect:
             self.metrics.refused("client_gone")
@@ -152,16 +170,17 @@ class Post:
         caller = await self.access.caller(headers)
         if kind is Kind.EVENT or (kind is Kind.JSON and not (caller.events or caller.issues)):
             caller.require(Kind.EVENT.value if kind is Kind.EVENT else Kind.ISSUE.value)
+        if caller.events or caller.issues:
+            bounds = self.bounds
+        else:
+            place.be_strange()
+            bounds = self.bounds_of_strangers
+        place.grow(size=min(head.size, bounds.most))
         # Nearly every body is here, as it was declared: no time is to be watched then.
         whole = scope.get("extensions", _NONE).get(WHOLE_BODY)
-        body = whole(head.size) if whole and 0 < head.size <= MAX_BODY_BYTES else None
+        body = whole(head.size) if whole and 0 < head.size <= bounds.most else None
         if body is None:
-            body = await read_body(
-                receive, place, declared=head.size, waits=head.waits, seconds=self.body_seconds
-            )
-        if len(body) > MAX_BYTES_OF_STRANGERS and not (caller.events or caller.issues):
-            what = f"more than {MAX_BYTES_OF_STRANGERS} bytes, of which the key is not looked for"
-            raise Refused(413, f"form: {what}; send it as X-API-Key")
+            body = await read_body(receive, place, bounds, declared=head.size, waits=head.waits)
         if len(body) > INLINE_BYTES:
             # Not under a lock: a sender that goes leaves its thread at work, and the next one in.
             run = copy_context().run

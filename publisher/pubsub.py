@@ -81,11 +81,17 @@ _parse_response = PublishResponse.pb().FromString
 
 
 class _Asked:
-    """One request, waiting for its acks."""
+    """One request, waiting for its acks.
+
+    Its outcome is None, or why it failed and the code. No exception: one that is raised where its
+    future is waited for is a cycle with the message in it, which only the collector would free.
+    """
 
     __slots__ = ("last", "left", "outcome", "until")
 
-    def __init__(self, outcome: asyncio.Future[None], left: int, until: float) -> None:
+    def __init__(
+        self, outcome: asyncio.Future[tuple[str, str] | None], left: int, until: float
+    ) -> None:
         self.outcome = outcome
         self.left = left
         self.until = until  # by the loop's clock
@@ -98,8 +104,7 @@ class _Asked:
 
     def fail(self, reason: str, code: str) -> None:
         if not self.outcome.done():
-            # One of its own: requests that shared a call would share a traceback otherwise.
-            self.outcome.set_exception(BrokerError(reason, code))
+            self.outcome.set_result((reason, code))
 
     def expire(self, deadline: float) -> None:
         self.fail(f"no ack within {deadline:g} s{self.last}", NO_ACK)
@@ -165,7 +170,7 @@ class PubSubBroker:
         if not messages:
             return
         loop = asyncio.get_running_loop()
-        outcome: asyncio.Future[None] = loop.create_future()
+        outcome: asyncio.Future[tuple[str, str] | None] = loop.create_future()
         asked = _Asked(outcome, len(messages), loop.time() + self._deadline)
         waiting = [_Waiting(message, asked) for message in messages]
         for one in waiting:
@@ -175,12 +180,14 @@ class PubSubBroker:
             self._expiry = loop.call_at(asked.until, self._expire)
         self._plan()
         try:
-            await outcome
+            failed = await outcome
         finally:
             self._asked.pop(asked, None)
             if asked.left:  # failed, or cancelled
                 for one in waiting:
                     self._waiting.pop(one, None)
+        if failed:
+            raise BrokerError(*failed)
 
     def _expire(self) -> None:
         """Ends each request whose time is over, and comes again for the one that is next."""

@@ -19,6 +19,10 @@ DEFAULT_MAX_MESSAGES = 300
 # find room in an idle service alone.
 MAX_FURTHER = 1_000
 
+# The key of a form may be a field of it, so it is read before anybody has shown one. Such requests
+# have this part of the room at the most: the rest is for those who are known.
+STRANGERS_SHARE = 4
+
 # A body is held up to four times over: as it came, encoded, in the request, and in gRPC's buffers.
 # With 128 MB of this, 200 MB for judging the largest JSON and 100 MB for the process itself,
 # Cloud Run's default of 512 MiB holds.
@@ -38,7 +42,15 @@ class Room:
         max_further: Most messages of batches beyond the first of each.
     """
 
-    __slots__ = ("_bytes", "_further", "_max_bytes", "_max_further", "_max_messages", "_requests")
+    __slots__ = (
+        "_bytes",
+        "_further",
+        "_max_bytes",
+        "_max_further",
+        "_max_messages",
+        "_requests",
+        "_strangers",
+    )
 
     def __init__(self, max_messages: int, max_bytes: int, max_further: int = MAX_FURTHER) -> None:
         self._max_messages = max_messages
@@ -47,6 +59,7 @@ class Room:
         self._requests = 0
         self._further = 0
         self._bytes = 0
+        self._strangers = 0
 
     @property
     def messages(self) -> int:
@@ -99,9 +112,20 @@ class Room:
         self._further += further
         self._bytes += size
 
-    def give(self, further: int, size: int) -> None:
+    def let_in(self) -> None:
+        """Counts a request of a stranger; for `Place` alone.
+
+        Raises:
+            Full: There are too many of them.
+        """
+        if self._strangers >= max(self._max_messages // STRANGERS_SHARE, 1):
+            raise Full(f"busy: {self._strangers} forms without a key are read; send it again")
+        self._strangers += 1
+
+    def give(self, further: int, size: int, strange: int) -> None:
         """Gives a request's room back; for `Place` alone."""
         self._requests -= 1
+        self._strangers -= strange
         self._further -= further
         self._bytes -= size
 
@@ -109,11 +133,12 @@ class Room:
 class Place:
     """What one request holds; leaving it gives all back."""
 
-    __slots__ = ("_further", "_left", "_room", "_size")
+    __slots__ = ("_further", "_left", "_room", "_size", "_strange")
 
     def __init__(self, room: Room, size: int) -> None:
         self._room = room
         self._further = 0
+        self._strange = 0
         self._size = size
         self._left = False
 
@@ -127,6 +152,15 @@ class Place:
         self._further += messages
         self._size += size
 
+    def be_strange(self) -> None:
+        """Counts this request among those of strangers, until it is left.
+
+        Raises:
+            Full: There are too many of them.
+        """
+        self._room.let_in()
+        self._strange = 1
+
     def __enter__(self) -> Self:
         return self
 
@@ -138,4 +172,4 @@ class Place:
     ) -> None:
         if not self._left:
             self._left = True
-            self._room.give(self._further, self._size)
+            self._room.give(self._further, self._size, self._strange)

@@ -3,6 +3,7 @@
 The keys are real RSA keys, made here and served over HTTP as Google serves its own.
 """
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -399,3 +400,27 @@ async def test_a_large_form_is_parted_only_for_who_has_shown_a_key(service, monk
     assert "send it as X-API-Key" in answer.json()["error"]
     answer = await send(Sent(ISSUE, FORM, body), headers={"x-api-key": NEW_KEY})
     assert (answer.status_code, parted, len(broker.messages)) == (200, [1], 1)
+
+
+async def test_strangers_forms_do_not_close_the_service(service):
+    """Forms that say they are large and do not come hold a part of the room alone."""
+    send, _ = service
+    never = asyncio.Event()
+
+    async def nothing():
+        await never.wait()
+        yield b""
+
+    slow = [
+        asyncio.create_task(
+            send(Sent(ISSUE, FORM, nothing()), headers={"content-length": "9000000"})
+        )
+        for _ in range(100)
+    ]
+    await asyncio.sleep(0.05)
+    assert sum(one.done() for one in slow) == 25
+    answer = await send(REQUESTS["issue"], headers={"x-api-key": NEW_KEY})
+    assert answer.status_code == 200
+    for one in slow:
+        one.cancel()
+    await asyncio.wait(slow)

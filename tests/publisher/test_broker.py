@@ -5,6 +5,7 @@ never late, and refuses nothing.
 """
 
 import asyncio
+import gc
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -367,6 +368,21 @@ class TestGone:
         await sent
         await broker.publish([Message(b"next")])
         assert b"gone" not in chain.from_iterable(server.calls)
+
+    async def test_what_failed_is_freed(self, broker_on):
+        """A message that was refused is gone with its request: no cycle keeps its bytes."""
+        broker = await broker_on(Server(statuses=[StatusCode.NOT_FOUND] * 10))
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(10):
+                with pytest.raises(BrokerError):
+                    await broker.publish([Message(b"x")])
+            await asyncio.sleep(0.01)  # the last call's end
+            kept = [one for one in gc.get_objects() if type(one).__name__ == "_Waiting"]
+            assert len(kept) <= 1  # pytest holds on to the last error
+        finally:
+            gc.enable()
 
 
 class TestClose:

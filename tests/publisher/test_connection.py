@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from publisher import connection
+from publisher.browsers import EVERY_ANSWER
 from publisher.connection import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED
 from tests.publisher.senders import HELLO, SECONDS, App, serving
 
@@ -262,6 +263,71 @@ class TestBusy:
         async with connect() as sender:
             sender.send(b"POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}")
             assert await sender.refusal() == (429, "busy")
+
+    @pytest.mark.parametrize(
+        "line", [b"Origin: https://a.example", b"Content-Type: multipart/form-data; boundary=x"]
+    )
+    async def test_the_application_s(self, app, connect, line):
+        """A form, and a script of another origin, get the application's own 429."""
+        app.busy = "busy"
+        async with connect() as sender:
+            sender.send(HELLO.replace(b"Host: x", b"Host: x\r\n" + line))
+            assert (await sender.answer())[0] == 200  # this application's
+        assert app.begun == ["/"]
+
+    async def test_guarded_as_every_answer(self, app, connect):
+        """It has the headers that every answer has."""
+        app.busy = "busy"
+        async with connect() as sender:
+            sender.send(HELLO)
+            _, headers, _ = await sender.answer()
+        for name, value in EVERY_ANSWER:
+            assert headers[name.decode()] == value.decode().lower()
+
+    async def test_broken_meanwhile(self, app, connect, caplog):
+        """A request that breaks before it is turned away is answered once."""
+        app.busy = "busy"
+        async with connect() as sender:
+            sender.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+            assert await sender.refusal() == (400, "not a valid HTTP/1.1 request")
+        assert app.refused == ["bad_request"]
+        assert caplog.text == ""
+
+
+class TestUnread:
+    LARGE = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n" + b"x" * 8_000_000
+
+    @staticmethod
+    async def ended(connect):
+        async with asyncio.timeout(SECONDS):
+            while connect.server.server_state.connections:  # noqa: ASYNC110  # uvicorn tells nobody
+                await asyncio.sleep(0.01)
+
+    async def test_answers_that_nobody_reads(self, monkeypatch, app, connect):
+        """A sender that leaves its answers unread does not keep its connection for ever."""
+        monkeypatch.setattr(connection, "UNREAD_SECONDS", 0.3)
+        async with connect() as sender:
+            sender.writer.transport.pause_reading()
+            sender.send(self.LARGE)
+            await app.until(lambda: app.begun == ["/"])
+            await self.ended(connect)
+
+    async def test_the_last_answer(self, monkeypatch, connect):
+        """Nor when the connection is to be closed after it."""
+        monkeypatch.setattr(connection, "LINGER_SECONDS", 0.3)
+        async with connect() as sender:
+            sender.writer.transport.pause_reading()
+            sender.send(self.LARGE.replace(b"HTTP/1.1", b"HTTP/1.0"))
+            await self.ended(connect)
+
+    async def test_a_body_that_was_not_read(self, connect):
+        """A connection that rests keeps nothing of the body of its last request."""
+        async with connect() as sender:
+            sender.send(b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n")
+            sender.send(b"x" * 9_000)
+            assert (await sender.answer())[0] == 200
+            [served] = connect.server.server_state.connections
+            assert (len(served.cycle.body), "extensions" in served.cycle.scope) == (0, False)
 
 
 class TestMany:

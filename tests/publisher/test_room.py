@@ -48,6 +48,19 @@ def test_growth():
     assert (room.messages, room.bytes) == (0, 0)
 
 
+def test_strangers_have_a_part_of_it():
+    """Requests of strangers beyond their share are refused, while others find room."""
+    room = Room(8, 100)
+    with room.enter(0) as one, room.enter(0) as two, room.enter(0) as three:
+        one.be_strange()
+        two.be_strange()
+        with pytest.raises(Full, match="busy: 2 forms without a key are read"):
+            three.be_strange()
+        assert not room.full
+    with room.enter(0) as again:
+        again.be_strange()
+
+
 def test_batches_beside_requests():
     """A batch as large as the room finds a place while others are held; a second one doesn't."""
     room = Room(3, 100, 3)
