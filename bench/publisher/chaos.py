@@ -22,7 +22,7 @@ from rich.table import Table
 from bench.publisher.accounts import Account, account, fresh
 from bench.publisher.client import ClosedLoop, run
 from bench.publisher.pinned import resident_megabytes
-from bench.publisher.requests import Stream
+from bench.publisher.requests import Stream, large
 from bench.publisher.servers import PUBLISHER, Service
 from bench.publisher.tally import NO_ANSWER, Tally
 from bench.publisher.topic import OnTopic, Topic
@@ -149,12 +149,14 @@ class Phase:
         harm: What is done.
         seconds: For how long.
         connections: Of the load.
+        large: Bytes of each request, which are events then; 0 is the usual load.
     """
 
     name: str
     harm: Harm
     seconds: float
     connections: int = CONNECTIONS
+    large: int = 0
 
 
 def _wait(stage: Stage, seconds: float) -> None:
@@ -194,6 +196,7 @@ def plan(seconds: float, outage_seconds: float) -> tuple[Phase, ...]:
         Phase("resets now and then", resets(1.0), seconds),
         Phase("resets all the time", resets(0.05), seconds),
         Phase("refused", outage, seconds),
+        Phase("refused, events of 4 MB", outage, seconds, 8, 4_000_000),
         Phase("emulator killed", emulator_killed, seconds),
         Phase("SIGKILL", killed, seconds),
         Phase("SIGTERM", terminated, seconds),
@@ -229,6 +232,8 @@ def _healed(stage: Stage, tally: Tally) -> None:
 def one(stage: Stage, phase: Phase) -> Account:
     """A phase: load, harm, healing, and the account."""
     stage.stream, stage.found = fresh()
+    if phase.large:
+        stage.stream = Stream(large(phase.large))
     stage.notes, stage.faults = {}, []
     stop, tally = threading.Event(), Tally()
     with ThreadPoolExecutor(1) as pool:
