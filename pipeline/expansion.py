@@ -31,7 +31,8 @@ BEAM_SERVICE = "sdks:java:io:google-cloud-platform:expansion-service:build"
 
 _OPTION = "--expansion_service"
 _ADDRESS = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}")
-_ANSWER_SECONDS = 5.0
+# With the questions of the preflight, 10 s in all.
+_ANSWER_SECONDS = 2.0
 _DOWNLOAD_SECONDS = 8.0
 # Beam's core has it in every jar that contains it, Beam's own and ours.
 _PROPERTIES = "org/apache/beam/sdk/sdk.properties"

@@ -20,6 +20,7 @@ from google.auth.exceptions import DefaultCredentialsError
 
 from pipeline import resident
 from pipeline.build import build
+from pipeline.deadline import OutOfTime, lasting, within
 from pipeline.engines import ENGINES, Engine, objections
 from pipeline.metrics import RunTotals
 from pipeline.options import Settings, parse
@@ -30,6 +31,8 @@ from pipeline.questions import Findings, together
 from pipeline.read import puller_key
 from schemas import live
 from schemas.problem import Problem, ProblemsFound
+
+_PROJECT_SECONDS = 2.0
 
 DONE, FAILED, REFUSED = 0, 1, 2
 """Exit codes: all is written and acknowledged; the job ended early; nothing was started."""
@@ -232,8 +235,9 @@ def _default_project() -> str:
     if os.environ.get("GOOGLE_CLOUD_PROJECT"):
         return os.environ["GOOGLE_CLOUD_PROJECT"]
     try:
-        return google.auth.default()[1] or ""
-    except DefaultCredentialsError:
+        # On a machine without credentials it asks, again and again, a server that is nowhere.
+        return within(lasting(_PROJECT_SECONDS), lambda: google.auth.default()[1] or "")
+    except (DefaultCredentialsError, OutOfTime):
         return ""
 
 

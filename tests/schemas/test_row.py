@@ -221,8 +221,8 @@ def test_an_event_without_any_time_is_refused(shaper):
     ("offset", "fits"),
     [
         (0, True),
-        (-1_825 * DAY + 1, True),
-        (-1_825 * DAY, False),
+        (-1_824 * DAY + 1, True),
+        (-1_824 * DAY, False),
         (366 * DAY - 1, True),
         (366 * DAY, False),
         (MIN_MICROS - NOW, False),
@@ -230,7 +230,7 @@ def test_an_event_without_any_time_is_refused(shaper):
     ],
 )
 def test_a_time_beyond_bigquerys_partitions_is_refused(offset, fits):
-    """1,825 days back and 366 ahead, to the microsecond; the flat layout has no partitions."""
+    """1,824 days back and 366 ahead, to the microsecond; the flat layout has no partitions."""
     message = manual_message({}, now=NOW + offset)
     assert shape(message, FLAT).values["created_at"] == format_micros(NOW + offset)
     if fits:
@@ -239,7 +239,7 @@ def test_a_time_beyond_bigquerys_partitions_is_refused(offset, fits):
         assert refusal(message) == (
             OutsidePartitionRange,
             (
-                f"created_at {format_micros(NOW + offset)} is more than 1825 days back or 366 "
+                f"created_at {format_micros(NOW + offset)} is more than 1824 days back or 366 "
                 "ahead, where BigQuery takes no streamed rows"
             ),
         )
@@ -464,7 +464,7 @@ def test_a_letter_that_is_no_row_is_refused(message, reason):
 
 def test_a_restored_row_is_judged_like_another():
     """Its day may have gone out of reach since it was shaped, and it may be too large."""
-    assert refusal(row_letter(created_at=NOW - 1_825 * DAY))[0] is OutsidePartitionRange
+    assert refusal(row_letter(created_at=NOW - 1_824 * DAY))[0] is OutsidePartitionRange
     assert refusal(row_letter(created_at=NOW, title="x" * 9_900_001))[0] is RowTooLarge
     assert shape(row_letter()).values == EMPTY | {"event_id": "E", "created_at": NOW}
 

@@ -151,7 +151,7 @@ TYPES = "(known: STRING, INT64, FLOAT64, BOOL, BYTES, TIMESTAMP, JSON)"
 REQUIRED = "BigQuery adds no REQUIRED column, and a document can lack any field"
 NOT_BY = "(the job looks rows up by that column, and sees to it that BigQuery takes them)"
 HOURS = (
-    "rows from 1,825 days back to 366 ahead, which the job takes, are 52,584 partitions by HOUR; "
+    "rows from 1,824 days back to 366 ahead, which the job takes, are 52,560 partitions by HOUR; "
     "BigQuery takes 10,000 (take DAY, and cluster for what is finer)"
 )
 FIXED = "has fixed columns and no others"

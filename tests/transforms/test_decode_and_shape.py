@@ -155,7 +155,7 @@ def test_shape_rows_parts_rows_from_failures():
                         OLD,
                         "shape",
                         "OutsidePartitionRange",
-                        "created_at 1970-01-01T00:00:00.000000Z is more than 1825 days back or "
+                        "created_at 1970-01-01T00:00:00.000000Z is more than 1824 days back or "
                         "366 ahead, where BigQuery takes no streamed rows",
                     ),
                     Failure(
