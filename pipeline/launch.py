@@ -255,3 +255,5 @@ def _log_to_stderr() -> None:
     )
     for noisy in ("apache_beam", "google", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # What it warns of before it gives up is said once, as a Problem.
+    logging.getLogger("google.auth").setLevel(logging.ERROR)
