@@ -116,5 +116,5 @@ judge: ## Record again what the Firebase extension makes of the recorded events 
 	node tests/judge/record.js
 
 .PHONY: bench
-bench: $(READY) ## Throughput, latency and memory, as a table and in build/bench (half an hour or more; BENCH=steps runs one)
+bench: $(READY) check $(JAR) ## Throughput, latency and memory, as a table and in build/bench (half an hour or more; BENCH=steps runs one)
 	$(BIN)/python -m bench $(BENCH)

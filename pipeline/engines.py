@@ -256,6 +256,8 @@ def objections(settings: Settings) -> list[Problem]:
     if engine is None:
         runners = " or ".join(ENGINES)
         problems.append(refusals.RUNNER.at(f"--runner {settings.runner}", runners=runners))
+    elif settings.drain:
+        pass  # nothing is built: who cannot launch must still be able to drain
     elif engine.sink(settings) == STORAGE_WRITE and len(settings.tables) > MOST_TABLES_OF_BEAM:
         problems.append(
             refusals.TABLES_OF_BEAM.at(
@@ -267,7 +269,7 @@ def objections(settings: Settings) -> list[Problem]:
                 engine=DIRECT.runner,
             )
         )
-    if engine is not None and engine.sink(settings) == STORAGE_WRITE:
+    if engine is not None and not settings.drain and engine.sink(settings) == STORAGE_WRITE:
         problems += expansion_problems(settings)
     known = {sink for each in ENGINES.values() for sink in each.sinks}
     if settings.sink and settings.sink not in known:

@@ -224,7 +224,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "check",
-        "Asks Pub/Sub and BigQuery whether the job could start, says every reason why not, and "
+        "Asks the services whether the job could start, says every reason why not, and "
         "starts nothing.",
         flag=True,
         in_template=False,

@@ -15,8 +15,8 @@ from schemas.times import format_micros
 # Streaming into a partition further away is refused by BigQuery (its page "Partitioned tables",
 # limits of streaming into partitions).
 DAY = 86_400_000_000
-# One day less than BigQuery takes: a row that waits before a sink grows older, and Beam's cannot be
-# refused a row with a time (docs/guarantees.md, beam#40110).
+# One day less back than BigQuery takes: a row that waits before a sink grows older, and one with a
+# time that is refused wedges Beam's (docs/guarantees.md, beam#40110).
 PARTITION_DAYS_BACK = 1_824
 PARTITION_DAYS_AHEAD = 366
 

@@ -6,7 +6,7 @@ from pipeline import engines
 from pipeline.beam_flags import beam_options
 from pipeline.engines import objections
 from pipeline.options import parse
-from schemas.problem import ProblemsFound
+from schemas.problem import Problem, ProblemsFound
 from schemas.table_file import parse_tables, shipped
 
 HERE = ("--project=demo-project",)
@@ -324,3 +324,12 @@ def test_what_beams_flags_say():
     )
     assert (said.num_workers, said.streaming, said.experiments) == (3, True, ["a", "b"])
     assert beam_options(["--num_workers=x"]).num_workers is None
+
+
+def test_a_drain_needs_nothing_that_a_launch_needs(monkeypatch):
+    """Where no Java is a running job can be drained all the same."""
+    monkeypatch.setattr("pipeline.engines.expansion_problems", lambda _: [Problem("java", "no")])
+    flags = ["--runner=DataflowRunner", "--project=demo-project", "--region=r"]
+    parse([*flags, "--drain"], lambda: "", objections)
+    with pytest.raises(ProblemsFound, match="java"):
+        parse([*flags, "--temp_location=gs://b/tmp"], lambda: "", objections)
