@@ -16,6 +16,10 @@ LOGIN = (
 BANNER = ("engine ", "writing ", "dead letters to ", "reading ", "* ")
 
 
+# Seconds that Python and Beam may take on a busy machine before anything is asked.
+_STARTS = 5
+
+
 def refused(launch, *argv, **environment):
     """The one sentence of a launch that is refused."""
     ended = launch(*LAUNCH, *argv, **environment)
@@ -121,6 +125,15 @@ def test_a_host_that_is_silent(door, launch, host):
     door.answers[host] = Answer(silent=True)
     said = refused(launch)
     assert f"{host} does not answer: " in said
+    assert posted(door) == []
+
+
+def test_a_check_is_over_in_time(door, launch):
+    """Where nothing is to be started a host that is silent is waited for less long."""
+    door.answers[JOBS] = Answer(silent=True)
+    ended = launch(*LAUNCH, "--check", shown=True)
+    assert ended.code == REFUSED, ended.said
+    assert ended.seconds < 10 + _STARTS
     assert posted(door) == []
 
 
