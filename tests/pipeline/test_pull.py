@@ -68,6 +68,7 @@ def flood(subscriber, puller, until, size):
             batch = [received(f"id-{sent + n}", b"x" * size) for n in range(call.asked)]
             sent += len(batch)
             call.answer(batch)
+            until(lambda: len(puller._held) == sent)  # one after the other: their order is known
         with puller._condition:
             return not puller._asked and puller._room() <= 0
 

@@ -280,7 +280,10 @@ class TestTries:
         assert refused.value.code == NO_ACK
         tries = len(server.calls)
         assert tries > 1
-        assert max(server.remaining) <= 0.5
+        # gRPC sends a deadline in few digits, rounded up: some ms more arrive than were given.
+        assert max(server.remaining) <= 0.5 + 0.01
+        assert server.remaining == sorted(server.remaining, reverse=True)
+        assert server.remaining[-1] < 0.5 - 0.01
         server.statuses.clear()
         await broker.publish([Message(b"second")])
         assert server.calls[tries:] == [[b"second"]]
