@@ -140,8 +140,14 @@ def port_of(address: str) -> str:
     return str(ports.split(address)[1])
 
 
-def bigquery_command(options: Options, addresses: Addresses) -> Command:
-    """Starts BigQuery's emulator, on its data."""
+def bigquery_command(options: Options, addresses: Addresses, late: float = 0.0) -> Command:
+    """Starts BigQuery's emulator, on its data.
+
+    Args:
+        options: How the stack is run.
+        addresses: Where it is to listen.
+        late: Seconds for which Storage Write does not know a new table or column.
+    """
     return Command(
         "BigQuery emulator",
         (
@@ -150,6 +156,7 @@ def bigquery_command(options: Options, addresses: Addresses) -> Command:
             *("--rest-port", port_of(addresses.bigquery_address)),
             *("--grpc-port", port_of(addresses.bigquery_grpc)),
             *("--persistent", "--data-dir", str(options.data)),
+            *("--late", str(late)),
         ),
     )
 

@@ -56,14 +56,20 @@ class SinkStack:
         appended: Told of every append; with it the gateway runs in this process, without it in
             one of its own.
         project: Project id of everything.
+        late: Seconds for which Storage Write does not know a new table or column.
     """
 
     def __init__(
-        self, folder: Path, appended: Appended | None = None, project: str = Options().project
+        self,
+        folder: Path,
+        appended: Appended | None = None,
+        project: str = Options().project,
+        late: float = 0.0,
     ) -> None:
         self._folder = folder
         self._appended = appended
         self._project = project
+        self._late = late
         self._parts = ExitStack()
 
     def __enter__(self) -> Running:
@@ -112,7 +118,7 @@ class SinkStack:
             [
                 (pubsub_command, serving(pubsub)),
                 (
-                    bigquery_command(options, addresses),
+                    bigquery_command(options, addresses, self._late),
                     serving(addresses.bigquery_address, datasets),
                 ),
                 (service.command(), lambda _: listens(HOST, service.port)),

@@ -16,6 +16,7 @@ from pipeline import refusals
 from pipeline.append import AppendRows
 from pipeline.dead_letters import PublishDeadLetters
 from pipeline.expansion import expansion_problems, expansion_service
+from pipeline.known import await_known
 from pipeline.objections import FILES, IN_PROCESS, ON_SERVICE, ON_SERVICE_FILES, objections_to
 from pipeline.options import Settings
 from pipeline.read import ReadSubscription
@@ -50,6 +51,7 @@ class Engine:
         beam_flags: What the launcher gives to Beam by itself.
         check: The engine's own objections to settings.
         in_process: Whether the job runs in this process, in stretches.
+        ready: Returns when what the job writes to can take it; before each stretch.
     """
 
     runner: str
@@ -61,6 +63,7 @@ class Engine:
     beam_flags: Callable[[Settings], list[str]]
     check: Callable[[Settings], list[Problem]]
     in_process: bool
+    ready: Callable[[Settings], None] = lambda _: None
 
     def read_messages(self, settings: Settings) -> beam.PTransform:
         """ReadMessages: the subscription, or files of recorded messages."""
@@ -122,6 +125,11 @@ def _direct_check(settings: Settings) -> list[Problem]:
     return problems
 
 
+def _direct_ready(settings: Settings) -> None:
+    if DIRECT.sink(settings) == STORAGE_WRITE:
+        await_known(settings.project, settings.output_dataset, settings.tables)
+
+
 DIRECT = Engine(
     runner="DirectRunner",
     # By its own name: Beam's DirectRunner would first look for Prism, which does not run this job.
@@ -141,6 +149,7 @@ DIRECT = Engine(
     beam_flags=_direct_flags,
     check=_direct_check,
     in_process=True,
+    ready=_direct_ready,
 )
 
 

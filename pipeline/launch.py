@@ -143,6 +143,7 @@ def _acknowledged(settings: Settings) -> int:
 
 def run_stretch(settings: Settings, engine: Engine) -> list[object]:
     """Runs the pipeline once, to the end of the stretch; returns its counters."""
+    engine.ready(settings)
     with built(settings, engine) as pipeline:
         result = pipeline.run()
         result.wait_until_finish()

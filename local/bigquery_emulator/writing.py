@@ -232,13 +232,21 @@ class Writing(stock.BigQueryWriteHandler):  # type: ignore[misc]
         return self._answered(self._handle_create_write_stream, data, context, parent, storage)
 
     def _get(self, data: bytes, context: Any) -> bytes:
+        """GetWriteStream, whose schema lacks the columns that are late."""
         name = types.GetWriteStreamRequest.pb().FromString(data).name
         try:
-            self._target(name)
+            _, table = self._target(name)
         except Refused as refused:
             refused.end(context)
             return b""
-        return self._answered(self._handle_get_write_stream, data, context, name, {})
+        answer = self._answered(self._handle_get_write_stream, data, context, name, {})
+        stream = types.WriteStream.deserialize(answer)
+        names = [field.name for field in stream.table_schema.fields]
+        known = {field.name for field in self._known(table, names)}
+        stream.table_schema.fields = [
+            field for field in stream.table_schema.fields if field.name in known
+        ]
+        return bytes(types.WriteStream.serialize(stream))
 
     def _finalize(self, data: bytes, context: Any) -> bytes:
         """Seals a stream once the append under way is through: `row_count` is then exact."""

@@ -68,7 +68,8 @@ def flood(subscriber, puller, until, size):
             batch = [received(f"id-{sent + n}", b"x" * size) for n in range(call.asked)]
             sent += len(batch)
             call.answer(batch)
-            until(lambda: len(puller._held) == sent)  # one after the other: their order is known
+            # One after the other, so that their order is known.
+            until(lambda sent=sent: len(puller._held) == sent)
         with puller._condition:
             return not puller._asked and puller._room() <= 0
 

@@ -160,7 +160,8 @@ class Bench:
 
     def run_unchecked(self, messages, *more):
         """As `run`, without asking the services first: what it needs may be gone since."""
-        return self.alone(lambda: launch.run_here(self.settings(messages, *more), DIRECT))
+        engine = replace(DIRECT, ready=lambda _: None)
+        return self.alone(lambda: launch.run_here(self.settings(messages, *more), engine))
 
     def write(self, rows, tables=()):
         """Gives rows to the sink that no ShapeRows has seen; its failures become letters.
@@ -229,11 +230,16 @@ def sink(request):
     return request.param
 
 
+def aim(place, monkeypatch):
+    """Sets what aims Google's clients at a place's parts."""
+    for name, value in place.running.environment.items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture
 def aimed(place, monkeypatch):
     """The environment aims Google's clients at the parts."""
-    for name, value in place.running.environment.items():
-        monkeypatch.setenv(name, value)
+    aim(place, monkeypatch)
     return place
 
 

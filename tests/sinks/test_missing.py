@@ -3,29 +3,28 @@
 Both are taken away after the checks of a start, which would refuse them.
 """
 
-import re
+import json
 import uuid
 
 import pytest
 
-from local.layout import Addresses, Options, bigquery_command
-from local.ports import HOST, Ports
-from local.processes import Processes
 from local.pull import drain
 from local.resources import subscription_path, topic_path
-from local.web import serving
+from local.sink_stack import SinkStack
 from pipeline import launch
 from pipeline.engines import DIRECT, objections
 from pipeline.launch import DONE, FAILED, REFUSED
 from pipeline.options import parse
 from schemas import live
+from schemas.failure import ERROR
 from schemas.times import now_micros
-from tests.sinks.conftest import PROJECT
+from tests.sinks.conftest import PROJECT, Appended, Bench, Place, aim
 from tests.strategies import manual_message
 
 NARROW = "table: t\ndefault: true\ncolumns: [{path: n, type: INT64}]"
 WIDE = "table: t\ndefault: true\ncolumns: [{path: n, type: INT64}, {path: more}]"
 GONE = {"table": "is not there", "column": "lacks columns: more"}
+WAITED = "BigQuery is back after"
 GONE_NATIVE = {"table": "is not there", "column": "has no column more"}
 
 
@@ -116,46 +115,59 @@ def read(subscription):
     return {message.attributes["ce-id"] for message in found}
 
 
+@pytest.fixture(scope="module")
+def late_place(tmp_path_factory):
+    """Parts whose Storage Write learns of a table or column seconds after BigQuery has it."""
+    appended = Appended()
+    with SinkStack(tmp_path_factory.mktemp("late"), appended, PROJECT, late=3.0) as running:
+        yield Place(running, appended)
+
+
 @pytest.fixture
-def late(aimed, tmp_path, monkeypatch):
-    """A stand-in whose Storage Write learns of a table or column seconds after BigQuery has it."""
-    ports = Ports()
-    options = Options(project=PROJECT, folder=tmp_path, usual_ports=False)
-    addresses = Addresses(
-        publisher="",
-        bigquery=f"http://{HOST}:{ports.take(0)}",
-        bigquery_grpc=f"{HOST}:{ports.take(0)}",
-        pubsub="",
-        firestore="",
-        project=PROJECT,
-    )
-    command = bigquery_command(options, addresses)
-    command = type(command)(command.name, (*command.argv, "--late", "3"))
-    with Processes(tmp_path / "logs") as processes:
-        ready = serving(addresses.bigquery_address, f"bigquery/v2/projects/{PROJECT}/datasets")
-        processes.start(command).wait_ready(ready, 60)
-        monkeypatch.setenv(live.BIGQUERY_EMULATOR_HOST, addresses.bigquery)
-        monkeypatch.setenv(live.BIGQUERY_STORAGE_EMULATOR_HOST, addresses.bigquery_grpc)
-        yield addresses
+def late(late_place, sink, tmp_path, monkeypatch):
+    """A fresh dataset and dead-letter topic on them."""
+    aim(late_place, monkeypatch)
+    made = Bench(late_place, sink, tmp_path)
+    made.open()
+    return made
 
 
-@pytest.mark.parametrize("sink", ["native"], indirect=True)
-def test_merely_new(bench, late, capfd):
-    """While BigQuery has the table or column, the sink waits until Storage Write knows it too."""
+def test_a_table_is_merely_new(late, capfd):
+    """While BigQuery has the table, the job waits until Storage Write knows it too."""
+    late.tables(NARROW)
+    sent = messages()
+    assert late.run(sent) == DONE
+    assert capfd.readouterr().err.count(WAITED) == 1
+    assert {row["event_id"] for row in late.rows("t")} == {each.event_id for each in sent}
+
+
+def test_a_column_is_merely_new(late, capfd):
+    """While BigQuery has the column, the job waits until Storage Write knows it too."""
+    late.tables(NARROW)
+    late.files.clear()
+    late.tables(WIDE)
+    sent = messages()
+    assert late.run(sent) == DONE
+    assert capfd.readouterr().err.count(WAITED) == 1
+    assert [row["more"] for row in late.rows("t")] == ["x"] * len(sent)
+    assert list(late.letters()) == []
+
+
+def test_columns_that_a_worker_has_kept(bench):
+    """A table's new column: on the native sink its rows are in.
+
+    Java's worker keeps the columns of a table for as long as it runs, and gives back rows that
+    have others: they are letters, with every value.
+    """
     bench.tables(NARROW)
-    first = messages()
-    assert bench.run(first) == DONE
-    assert waits(capfd) > 0
+    assert bench.run(messages()) == DONE
     bench.files.clear()
-    bench.tables(WIDE)  # adds the column
-    second = [manual_message({"n": 9, "more": "x"}, now_micros(), ce_id="second")]
-    assert bench.run(second) == DONE
-    assert waits(capfd) > 0
-    more = {row["event_id"]: row["more"] for row in bench.rows("t")}
-    assert more == dict.fromkeys([each.event_id for each in first]) | {second[0].event_id: "x"}
-
-
-def waits(capfd):
-    """How often the job waited for BigQuery, by its own count."""
-    found = re.findall(r"outage\.waits_bigquery (\d+)", capfd.readouterr().err)
-    return sum(map(int, found))
+    bench.tables(WIDE)
+    event = manual_message({"n": 9, "more": "x"}, now_micros(), ce_id="second")
+    assert bench.run([event]) == DONE
+    if bench.java:
+        [letter] = bench.letters()
+        assert json.loads(letter.data)["values"]["more"] == "x"
+        assert letter.attributes[ERROR] == "RowRefused"
+    else:
+        assert [row["more"] for row in bench.rows("t", "n")][-1] == "x"
