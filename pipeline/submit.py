@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,11 +27,8 @@ from pipeline.deadline import OutOfTime, within
 from pipeline.door import Door, running_names
 from pipeline.jobs import credentials_problem, said, short
 from pipeline.step_names import step_names, update_problems
+from pipeline.watch import STALL_SECONDS, Abandoned, Watch, WatchedUploads
 from schemas.problem import Problem, ProblemsFound
-
-_FILE_SECONDS = 20.0
-_BYTES_A_SECOND = 200_000.0
-"""What a file is given: a file is sent whole, so only its size tells slow from dead."""
 
 _FILE_PAUSES = (1.0, 3.0)
 
@@ -43,10 +39,6 @@ _BUSY = frozenset((429, 500, 502, 503, 504))
 _log = logging.getLogger(__name__)
 
 
-class Abandoned(Exception):
-    """The launcher has given up; nothing more may be sent."""
-
-
 class Unsent(Exception):
     """A file that could not be staged; the text says why."""
 
@@ -55,55 +47,22 @@ class Unsent(Exception):
         self.remedy = remedy
 
 
-class _Watch:
-    """What is being sent, and until when it may take."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._abandoned = False
-        self._end = time.monotonic() + _FILE_SECONDS
-        self.what = ""
-        self.posted = False
-
-    def begins(self, what: str, seconds: float, *, posted: bool = False) -> None:
-        """Begins a deadline, unless this is the same thing once more.
-
-        Raises:
-            Abandoned: Too late.
-        """
-        with self._lock:
-            if self._abandoned:
-                raise Abandoned
-            if what != self.what:
-                self.what, self._end = what, time.monotonic() + seconds
-            self.posted = self.posted or posted
-
-    def left(self) -> float:
-        """Seconds until the deadline."""
-        return self._end - time.monotonic()
-
-    def abandon(self) -> bool:
-        """From now on nothing begins; returns whether the job had been posted already."""
-        with self._lock:
-            self._abandoned = True
-            return self.posted
-
-
 class _Client(apiclient.DataflowApplicationClient):
     """Beam's own client, watched."""
 
-    def __init__(self, job: Any, watch: _Watch) -> None:
+    def __init__(self, job: Any, watch: Watch) -> None:
         super().__init__(job.options, job.root_staging_location)
         self._watch = watch
+        session = self._storage_client._http  # noqa: SLF001 - the one way to its connections
+        session.mount("https://", WatchedUploads(watch))
 
     def stage_file_with_retry(
         self, folder: str, name: str, source: str | io.BytesIO, *args: Any, **kwargs: Any
     ) -> None:
         """Sends one file, three times at most: seven times in ten minutes is Beam's way."""
         with Path(source).open("rb") if isinstance(source, str) else source as stream:
-            size = stream.seek(0, io.SEEK_END)
             for pause in (*_FILE_PAUSES, None):
-                self._watch.begins(f"{folder}/{name}", _FILE_SECONDS + size / _BYTES_A_SECOND)
+                self._watch.begins(f"{folder}/{name}")
                 stream.seek(0)
                 try:
                     self.stage_file(folder, name, stream, *args, **kwargs)
@@ -189,7 +148,7 @@ def submit(pipeline: beam.Pipeline, door: Door) -> str:
 
 def _sent(job: Any, door: Door) -> str:
     cloud = job.options.view_as(GoogleCloudOptions)
-    watch = _Watch()
+    watch = Watch()
     try:
         created = within(watch.left, lambda: _Client(job, watch).create_job(job))
     except OutOfTime as error:
@@ -231,7 +190,7 @@ def _late(posted: bool, what: str, job: Any, door: Door) -> Problem:
         return _unknown("the service did not answer in time", job, door)
     return Problem(
         what or "staging",
-        "Cloud Storage did not take it in time, and nothing was started",
+        f"Cloud Storage took nothing of it for {STALL_SECONDS:.0f} s, and nothing was started",
         "look at this machine's network, then launch again",
     )
 

@@ -1,10 +1,9 @@
 """What stands in a launch's way ends it within 30 s, with one sentence that says what to do."""
 
-import json
-
 import pytest
 
 from pipeline.launch import REFUSED
+from pipeline.watch import STALL_SECONDS
 from tests.dataflow.conftest import LAUNCH
 from tests.dataflow.door import JOBS, STORAGE, TOKENS, Answer, error
 
@@ -170,6 +169,19 @@ def test_a_bucket_that_may_not_be_written(door, launch):
     assert posted(door) == []
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT"], ids=["at its begin", "in its content"])
+def test_a_file_that_stalls(door, launch, method):
+    """Cloud Storage answers at first, and is silent while a file is staged; nothing is posted."""
+    door.answers[STORAGE, method] = Answer(silent=True)
+    said = refused(launch)
+    assert said.startswith("gs://bucket/tmp/")
+    assert said.endswith(
+        f": Cloud Storage took nothing of it for {STALL_SECONDS:.0f} s, and nothing was started "
+        "(look at this machine's network, then launch again)"
+    )
+    assert posted(door) == []
+
+
 def test_the_service_takes_no_job(door, launch):
     """503 to the post: asked four times with one request id, then told, and how to look."""
     door.answers[JOBS, "POST"] = error(503, "The service is currently unavailable.")
@@ -252,9 +264,3 @@ def test_another_launch_was_faster(door, launch):
         "name (it goes on)"
     )
 
-
-def test_answers_of_the_door_are_json():
-    """Control: an error of the door has the form that Google's APIs have in common."""
-    assert json.loads(json.dumps(error(403, "no").body)) == {
-        "error": {"code": 403, "message": "no"}
-    }
