@@ -263,4 +263,3 @@ def test_another_launch_was_faster(door, launch):
         f"--job_name issues-pubsub-to-bq: another launch was faster: {job['id']} runs under this "
         "name (it goes on)"
     )
-
