@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 JAR := build/expansion/expansion.jar
+FLINK := build/flink/flink.jar
 
 ONCE ?= 0
 SAMPLE ?= 1
@@ -74,6 +75,14 @@ $(JAR): deploy/expansion/pom.xml
 	mvn --batch-mode --quiet --file deploy/expansion/pom.xml package
 	touch $(JAR)
 
+.PHONY: flink
+flink: $(FLINK) ## Flink as one jar, for `make bench BENCH=streams` (Maven; a minute the first time)
+
+$(FLINK): bench/streams/pom.xml
+	@command -v mvn >/dev/null || { echo "Maven is needed to build Flink's jar: apt-get install maven" >&2; exit 1; }
+	mvn --batch-mode --quiet --file bench/streams/pom.xml package
+	touch $(FLINK)
+
 .PHONY: chromium
 chromium: # The browser of the page's tests; root on Debian gets it by itself
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
@@ -116,5 +125,5 @@ judge: ## Record again what the Firebase extension makes of the recorded events 
 	node tests/judge/record.js
 
 .PHONY: bench
-bench: $(READY) check $(JAR) ## Throughput, latency and memory, as a table and in build/bench (half an hour or more; BENCH=steps runs one)
+bench: $(READY) check $(JAR) $(FLINK) ## Throughput, latency and memory, as a table and in build/bench (an hour; BENCH=steps runs one)
 	$(BIN)/python -m bench $(BENCH)

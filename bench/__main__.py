@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 
-from bench import dedup, end_to_end, memory, sink, sinks, steps
+from bench import dedup, end_to_end, memory, sink, sinks, steps, streams
 from bench.report import FOLDER, save, show
 
 BENCHES = {
@@ -15,6 +15,7 @@ BENCHES = {
     "end_to_end": end_to_end.run,
     "memory": memory.run,
     "dedup": dedup.run,
+    "streams": streams.run,
 }
 
 

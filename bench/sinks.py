@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 
-import psutil
-
+from bench.cpu import clock
 from bench.job import Job
 from local.environment import Environment
 from local.load import changes
@@ -121,13 +120,13 @@ def _run(running: Running, sink: str, recording: Path, count: int) -> Cost:
     if running.gateway is not None:
         others["gateway"] = running.gateway
     clocks: dict[str, Callable[[], float]] = {"job": _children} | {
-        name: _clock(child.pid) for name, child in others.items()
+        name: clock(child.pid) for name, child in others.items()
     }
-    before = {name: clock() for name, clock in clocks.items()}
+    before = {name: read() for name, read in clocks.items()}
     began = time.monotonic()
     Job(running.processes, command).wait(_RUN_SECONDS)
     seconds = time.monotonic() - began
-    cpu = {name: clock() - before[name] for name, clock in clocks.items()}
+    cpu = {name: read() - before[name] for name, read in clocks.items()}
     query = f"SELECT COUNT(*), COUNT(DISTINCT event_id) FROM {dataset}.issues_stream"  # noqa: S608
     job = client.query(query, timeout=_SECONDS, retry=None, job_retry=None)
     found = tuple(next(iter(job.result(timeout=_SECONDS, retry=None, job_retry=None))))
@@ -140,13 +139,3 @@ def _children() -> float:
     """CPU seconds of this process's children that have ended: of the runs of the job alone."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def _clock(pid: int) -> Callable[[], float]:
-    process = psutil.Process(pid)
-
-    def seconds() -> float:
-        times = process.cpu_times()
-        return float(times.user + times.system)
-
-    return seconds

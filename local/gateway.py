@@ -46,6 +46,9 @@ _APPEND_ROWS = "/google.cloud.bigquery.storage.v1.BigQueryWrite/AppendRows"
 Appended = Callable[[str, Sequence[bytes]], None]
 """Told the stream and the serialized rows of each append request, before the service has them."""
 
+Called = Callable[[str], None]
+"""Told the full method of each call, `/package.Service/Method`."""
+
 
 class Gateway:
     """Serves REST and Storage Write on one port, from `__enter__` to `__exit__`.
@@ -55,6 +58,7 @@ class Gateway:
         grpc_target: `host:port` of its Storage Write, plaintext.
         certificate: For 127.0.0.1.
         appended: Told of every append request; called on the gateway's own thread.
+        called: Told of every call, likewise.
     """
 
     def __init__(
@@ -63,8 +67,9 @@ class Gateway:
         grpc_target: str,
         certificate: Certificate,
         appended: Appended = lambda stream, rows: None,  # noqa: ARG005
+        called: Called = lambda method: None,  # noqa: ARG005
     ) -> None:
-        self._write = WriteProxy(grpc_target, certificate, appended)
+        self._write = WriteProxy(grpc_target, certificate, appended, called)
         self._front: _Front | None = None
         self._rest = rest
         self._parts = ExitStack()
@@ -118,12 +123,16 @@ class WriteProxy:
         target: `host:port` of the real server, plaintext.
         certificate: Its own.
         appended: See `Gateway`.
+        called: See `Gateway`.
     """
 
-    def __init__(self, target: str, certificate: Certificate, appended: Appended) -> None:
+    def __init__(
+        self, target: str, certificate: Certificate, appended: Appended, called: Called
+    ) -> None:
         self._target = target
         self._certificate = certificate
         self._appended = appended
+        self._called = called
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
@@ -154,7 +163,7 @@ class WriteProxy:
         key, chain = self._certificate.key, self._certificate.certificate
         async with grpc.aio.insecure_channel(self._target, options=_OPTIONS) as channel:
             server = grpc.aio.server(options=_OPTIONS)
-            server.add_generic_rpc_handlers((_Calls(channel, self._appended),))
+            server.add_generic_rpc_handlers((_Calls(channel, self._appended, self._called),))
             credentials = grpc.ssl_server_credentials([(key, chain)])
             self.address = f"{HOST}:{server.add_secure_port(f'{HOST}:0', credentials)}"
             self.plain_address = f"{HOST}:{server.add_insecure_port(f'{HOST}:0')}"
@@ -167,13 +176,15 @@ class WriteProxy:
 class _Calls(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Any call, as bytes; every one is passed on as a stream of both sides."""
 
-    def __init__(self, channel: grpc.aio.Channel, appended: Appended) -> None:
+    def __init__(self, channel: grpc.aio.Channel, appended: Appended, called: Called) -> None:
         self._channel = channel
         self._appended = appended
+        self._called = called
 
     def service(self, details: Any) -> Any:
         """See `grpc.GenericRpcHandler`."""
         method = details.method
+        self._called(method)
         named = [each for each in details.invocation_metadata or () if each[0].startswith("x-goog")]
 
         async def handle(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:

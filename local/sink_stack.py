@@ -15,7 +15,7 @@ from types import TracebackType
 from local.certificate import make_certificate
 from local.emulators import PUBSUB_EMULATOR_HOST, find
 from local.expansion import ExpansionService
-from local.gateway import Appended, Gateway, parse_addresses
+from local.gateway import Appended, Called, Gateway, parse_addresses
 from local.layout import Addresses, Options, bigquery_command, port_of
 from local.ports import HOST, Ports, listens
 from local.processes import Child, Command, Processes
@@ -55,6 +55,7 @@ class SinkStack:
         folder: For data, logs and certificate.
         appended: Told of every append; with it the gateway runs in this process, without it in
             one of its own.
+        called: Told of every call of Storage Write, where the gateway is in this process.
         project: Project id of everything.
         late: Seconds for which Storage Write does not know a new table or column.
     """
@@ -65,11 +66,13 @@ class SinkStack:
         appended: Appended | None = None,
         project: str = Options().project,
         late: float = 0.0,
+        called: Called = lambda method: None,  # noqa: ARG005
     ) -> None:
         self._folder = folder
         self._appended = appended
         self._project = project
         self._late = late
+        self._called = called
         self._parts = ExitStack()
 
     def __enter__(self) -> Running:
@@ -103,7 +106,9 @@ class SinkStack:
         targets = addresses.bigquery_address, addresses.bigquery_grpc
         child: Child | None = None
         if self._appended is not None:
-            gateway = parts.enter_context(Gateway(*targets, certificate, self._appended))
+            gateway = parts.enter_context(
+                Gateway(*targets, certificate, self._appended, self._called)
+            )
             front, plain = gateway.address, gateway.plain_address
         else:
             child = processes.start(_gateway_command(*targets, self._folder))

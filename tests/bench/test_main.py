@@ -14,7 +14,7 @@ def test_the_help_names_the_benches(capsys):
         command.main(["--help"])
     assert ended.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "steps, sink, sinks, end_to_end, memory, dedup (default: all of them)" in text
+    assert "steps, sink, sinks, end_to_end, memory, dedup, streams (default: all of them)" in text
     assert "[]" not in text
 
 
@@ -24,7 +24,7 @@ def test_an_unknown_bench_is_refused(capsys):
         command.main(["step"])
     assert ended.value.code == 2
     said = capsys.readouterr().err
-    assert "'step' is none of steps, sink, sinks, end_to_end, memory, dedup" in said
+    assert "'step' is none of steps, sink, sinks, end_to_end, memory, dedup, streams" in said
 
 
 def test_no_name_is_all_of_them(monkeypatch, tmp_path):
