@@ -20,16 +20,18 @@ from google.auth.transport.requests import AuthorizedSession, Request
 from google.protobuf.message import DecodeError
 
 from pipeline.deadline import OutOfTime, lasting, within
+from pipeline.engines import ENGINES
 from pipeline.jobs import (
     DRAINING,
     RUNNING,
     Job,
     Jobs,
-    bucket_problems,
+    bucket,
     credentials_problem,
     stored,
 )
 from pipeline.options import Settings
+from pipeline.parking import deleting_problems
 from pipeline.questions import Findings
 from pipeline.step_names import UPDATE, step_names
 from schemas.problem import Problem, ProblemsFound
@@ -72,7 +74,14 @@ def check_door(settings: Settings) -> Findings:
     where = f"--job_name {settings.job_name}"
     running = f"runs: {door.running}" if door.running else "none of this name runs"
     places = [f"--{option} {getattr(options, option)}" for option in _places(options)]
-    return Findings((f"{where}: {running}", *(f"{place}: the bucket is there" for place in places)))
+    park = f"--park {ENGINES[settings.runner].park(settings)}"
+    return Findings(
+        (
+            f"{where}: {running}",
+            *(f"{place}: the bucket is there" for place in places),
+            f"{park}: the bucket is there, and no lifecycle rule of it deletes there",
+        )
+    )
 
 
 def knock(settings: Settings) -> Door:
@@ -97,7 +106,9 @@ def _knock(settings: Settings) -> Door:
     problems += _job_problems(settings, door.running, options)
     for option in _places(options):
         if _PLACE.fullmatch(place := getattr(options, option)):
-            problems += bucket_problems(door.session, f"--{option}", place)
+            problems += _bucket_problems(door.session, f"--{option}", place)
+    if _PLACE.fullmatch(place := ENGINES[settings.runner].park(settings)):
+        problems += _bucket_problems(door.session, "--park", place, kept=True)
     if problems:
         raise ProblemsFound(problems)
     return door
@@ -199,6 +210,17 @@ def _places(options: GoogleCloudOptions) -> list[str]:
     return given
 
 
+def _bucket_problems(
+    session: AuthorizedSession, option: str, place: str, *, kept: bool = False
+) -> list[Problem]:
+    """What is wrong with a place's bucket; of what is to be kept, what deletes it, too."""
+    try:
+        found = bucket(session, option, place)
+    except ProblemsFound as error:
+        return list(error.problems)
+    return deleting_problems(found, option, place) if kept else []
+
+
 def _place_problems(options: GoogleCloudOptions) -> list[Problem]:
     return [
         Problem(
@@ -219,8 +241,8 @@ def _job_problems(
         if running is None:
             return []
         remedy = (
-            f"it goes on; {UPDATE} replaces it, --drain ends it, another --job_name starts a "
-            "second one"
+            f"it goes on; {UPDATE} replaces it, --drain ends it; a second one, by another "
+            "--job_name, needs a subscription of its own, or rows come twice"
         )
         return [Problem(where, f"runs already, so nothing was started: {running}", remedy)]
     if running is None:

@@ -16,6 +16,7 @@ from pipeline import refusals
 from pipeline.append import AppendRows
 from pipeline.dead_letters import PublishDeadLetters
 from pipeline.expansion import expansion_problems, expansion_service
+from pipeline.jobs import bucket_of
 from pipeline.known import await_known
 from pipeline.objections import FILES, IN_PROCESS, ON_SERVICE, ON_SERVICE_FILES, objections_to
 from pipeline.options import Settings
@@ -47,7 +48,8 @@ class Engine:
         read: ReadMessages of a live subscription.
         deduplicate: Deduplicate.
         sinks: WriteRows by the sink's name; the first is the default.
-        dead_letters: PublishDeadLetters.
+        park: The place for letters that Pub/Sub cannot take: the user's, or the engine's own.
+        dead_letters: PublishDeadLetters, which parks there.
         beam_flags: What the launcher gives to Beam by itself.
         check: The engine's own objections to settings.
         in_process: Whether the job runs in this process, in stretches.
@@ -59,6 +61,7 @@ class Engine:
     read: Part
     deduplicate: Part
     sinks: Mapping[str, Part]
+    park: Callable[[Settings], str]
     dead_letters: Part
     beam_flags: Callable[[Settings], list[str]]
     check: Callable[[Settings], list[Problem]]
@@ -125,6 +128,10 @@ def _direct_check(settings: Settings) -> list[Problem]:
     return problems
 
 
+def _direct_park(settings: Settings) -> str:
+    return settings.park or "build/parked"
+
+
 def _direct_ready(settings: Settings) -> None:
     if DIRECT.sink(settings) == STORAGE_WRITE:
         await_known(settings.project, settings.output_dataset, settings.tables)
@@ -140,11 +147,9 @@ DIRECT = Engine(
         NATIVE: lambda settings: AppendRows(settings.tables, settings.output_dataset),
         STORAGE_WRITE: _beam_sink,
     },
+    park=_direct_park,
     dead_letters=lambda settings: PublishDeadLetters(
-        settings.dead_letter_topic,
-        settings.park or "build/parked",
-        settings.job_name,
-        ride_out_outages=True,
+        settings.dead_letter_topic, _direct_park(settings), settings.job_name, ride_out_outages=True
     ),
     beam_flags=_direct_flags,
     check=_direct_check,
@@ -203,8 +208,9 @@ def _dataflow_deduplicate(settings: Settings) -> beam.PTransform:
 
 
 def _dataflow_park(settings: Settings) -> str:
+    # Beside temporary files, not among them: lifecycle rules delete those.
     temp = _flag(settings, "--temp_location") or ""
-    return settings.park or f"{temp.rstrip('/')}/parked"
+    return settings.park or f"gs://{bucket_of(temp)}/parked"
 
 
 def _dataflow_check(settings: Settings) -> list[Problem]:
@@ -232,6 +238,7 @@ DATAFLOW = Engine(
     read=lambda settings: _ReadFromPubSub(settings.input_subscription),
     deduplicate=_dataflow_deduplicate,
     sinks={STORAGE_WRITE: _beam_sink},
+    park=_dataflow_park,
     dead_letters=lambda settings: PublishDeadLetters(
         settings.dead_letter_topic,
         _dataflow_park(settings),

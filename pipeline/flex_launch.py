@@ -8,7 +8,6 @@ Beam's Java sink is in the image as one jar of 164 MB, and in the Java workers' 
 place. So what is staged at a launch is a jar without content that names that one as its class path.
 """
 
-import difflib
 import logging
 import os
 import socket
@@ -32,6 +31,17 @@ from schemas.problem import Problem, ProblemsFound
 
 _SERVICE_SECONDS = 90.0
 """For the expansion service to answer: a launcher has one core, unless it is told otherwise."""
+
+_OF_THE_LAUNCHER = frozenset(
+    (
+        "--dump_heap_on_oom",
+        "--save_heap_dumps_to_gcs_path",
+        "--launcher_machine_type",
+        "--enable_launcher_vm_serial_port_logging",
+    )
+)
+"""Fields of a launch (FlexTemplateRuntimeEnvironment, in the reference of Dataflow's REST API) that
+are about its own machine, or about Java's: Beam's Python has no flag for them."""
 
 _log = logging.getLogger(__name__)
 
@@ -78,8 +88,8 @@ def main(argv: Sequence[str]) -> int:
 def launch_args(argv: Sequence[str], image: Image) -> list[str]:
     """The launcher's flags as the job takes them.
 
-    The launcher gives every parameter as `--name=value`, a switch of Beam's too. What neither the
-    job nor Beam knows, nor anybody can have meant for one of theirs, is the launcher's own.
+    The launcher gives every parameter and field as `--name=value`, a switch of Beam's too. A field
+    that is none of the job's is left out; what nobody knows is the job's to refuse.
 
     Args:
         argv: What the launcher gave.
@@ -89,10 +99,8 @@ def launch_args(argv: Sequence[str], image: Image) -> list[str]:
     known = beam_flags() | {f"--{option.name}": not option.flag for option in OPTIONS}
     for arg in argv:
         name, separator, value = arg.partition("=")
-        if name.startswith("--") and name not in known and not difflib.get_close_matches(
-            name, known, 1
-        ):  # fmt: skip
-            _log.warning("not taken, since neither the job nor Beam has such a flag: %s", arg)
+        if name in _OF_THE_LAUNCHER:
+            _log.warning("not taken, since it is about the launch and not about the job: %s", arg)
         elif separator and known.get(name) is False and value.lower() in ("true", "false"):
             args += [name] if value.lower() == "true" else []
         else:

@@ -168,24 +168,25 @@ def bucket_of(place: str) -> str:
     return place.removeprefix("gs://").partition("/")[0]
 
 
-def bucket_problems(session: AuthorizedSession, option: str, place: str) -> list[Problem]:
-    """Asks for the bucket, as Beam will at each file.
+def bucket(session: AuthorizedSession, option: str, place: str) -> dict[str, Any]:
+    """The bucket as it is described (`buckets.get`); Beam asks the same at each file.
 
     Raises:
-        ProblemsFound: There is no answer.
+        ProblemsFound: It is not there, may not be asked about, or nobody answers.
     """
-    where, bucket = f"{option} {place}", bucket_of(place)
-    answer = call(session, "GET", _storage(f"storage/v1/b/{quote(bucket)}"), where)
+    where, name = f"{option} {place}", bucket_of(place)
+    answer = call(session, "GET", _storage(f"storage/v1/b/{quote(name)}"), where)
     if answer.status_code == requests.codes.ok:
-        return []
+        found: dict[str, Any] = answer.json()
+        return found
     if answer.status_code == requests.codes.not_found:
-        remedy = f"create it: gcloud storage buckets create gs://{bucket} --location REGION"
-        return [Problem(where, f"there is no bucket {bucket}", remedy)]
-    what = f"bucket {bucket} cannot be used, Cloud Storage answers {answer.status_code}: "
+        remedy = f"create it: gcloud storage buckets create gs://{name} --location REGION"
+        raise ProblemsFound([Problem(where, f"there is no bucket {name}", remedy)])
+    what = f"bucket {name} cannot be used, Cloud Storage answers {answer.status_code}: "
     remedy = "grant this account roles/storage.legacyBucketReader and objectAdmin on the bucket"
     if answer.status_code in _BUSY:
         remedy = "try again in a while"
-    return [Problem(where, what + said(answer), remedy)]
+    raise ProblemsFound([Problem(where, what + said(answer), remedy)])
 
 
 def stored(session: AuthorizedSession, place: str) -> bytes | None:

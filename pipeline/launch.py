@@ -40,6 +40,10 @@ DONE, FAILED, REFUSED = 0, 1, 2
 _log = logging.getLogger(__name__)
 
 
+class NotStarted(ProblemsFound):
+    """The pipeline could not be built, so nothing was read."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Runs the job; returns the exit code."""
     _log_to_stderr()
@@ -143,8 +147,8 @@ def _acknowledged(settings: Settings) -> int:
 
 def run_stretch(settings: Settings, engine: Engine) -> list[object]:
     """Runs the pipeline once, to the end of the stretch; returns its counters."""
-    engine.ready(settings)
     with built(settings, engine) as pipeline:
+        engine.ready(settings)
         result = pipeline.run()
         result.wait_until_finish()
         counters: list[object] = result.metrics().query()["counters"]
@@ -179,12 +183,18 @@ def built(settings: Settings, engine: Engine) -> Iterator[beam.Pipeline]:
 
     What Beam sets up in `with beam.Pipeline()` and nowhere else: without it `--beam_services` is
     not heeded. That form itself would wait for a submitted job, and hides its result.
+
+    Raises:
+        NotStarted: It cannot be built.
     """
     options = PipelineOptions([*engine.beam_flags(settings), *settings.beam_args])
     services = options.view_as(CrossLanguageOptions).beam_services
     with JavaJarServer.beam_services(services), JavaJarServer.cache_subprocesses():
         pipeline = beam.Pipeline(runner=engine.beam_runner(), options=options)
-        build(pipeline, settings, engine)
+        try:
+            build(pipeline, settings, engine)
+        except ProblemsFound as error:
+            raise NotStarted(error.problems) from error
         yield pipeline
 
 
@@ -192,7 +202,8 @@ def _explain(error: Exception, settings: Settings) -> int:
     """Says why the job ended: in a sentence where one can be had."""
     if isinstance(error, ProblemsFound):
         _say(error.problems)
-    elif isinstance(error, StoppedWaiting):
+        return REFUSED if isinstance(error, NotStarted) else FAILED
+    if isinstance(error, StoppedWaiting):
         _log.error("%s; what was not acknowledged comes again", error)
     else:
         _log.error("the job ended; what was not acknowledged comes again", exc_info=error)

@@ -186,7 +186,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "park",
         "Folder or gs:// place for dead letters that Pub/Sub cannot take. "
-        "Default: build/parked here, parked under --temp_location on DataflowRunner.",
+        "Default: build/parked here, parked/ in the bucket of --temp_location on DataflowRunner.",
         metavar="PLACE",
         label="Place for letters that Pub/Sub cannot take",
         kind="GCS_WRITE_FOLDER",

@@ -46,7 +46,7 @@ def copied(folder: Path) -> Path:
     anywhere, of anybody, and in use by another launch.
 
     Raises:
-        ProblemsFound: The job does not run from a checkout.
+        ProblemsFound: The job does not run from a checkout, or that cannot be copied.
     """
     missing = [name for name in _FILES if not (CHECKOUT / name).is_file()]
     if missing:
@@ -56,10 +56,15 @@ def copied(folder: Path) -> Path:
             "that has the package"
         )
         raise ProblemsFound([Problem("package", what, remedy)])
-    for name in _FILES:
-        shutil.copy(CHECKOUT / name, folder)
-    for name in SHIPPED:
-        shutil.copytree(
-            CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
-        )
+    try:
+        for name in _FILES:
+            shutil.copy(CHECKOUT / name, folder)
+        for name in SHIPPED:
+            shutil.copytree(
+                CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+    except OSError as error:
+        what = f"cannot be copied from {CHECKOUT} to {folder}: {error}"
+        remedy = "make the checkout readable and room in TMPDIR"
+        raise ProblemsFound([Problem("package", what, remedy)]) from error
     return folder / "setup.py"

@@ -7,6 +7,7 @@ is refused; flags are judged in `pipeline.beam_flags` and `pipeline.objections`.
 
 import os
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def examine(settings: Settings, *, patience: float = _PATIENCE) -> Findings:
     engine = ENGINES.get(settings.runner)
     if engine is None:
         return Findings()
-    parts = [_parking(settings), _credentials(deadline)]
+    parts = [_parking(engine.park(settings)), _credentials(deadline)]
     if refusals.CREDENTIALS.name in _names(parts[-1]):
         # Nobody else at Google would answer otherwise, each after as long as it is waited for.
         return together(parts)
@@ -153,18 +154,25 @@ def _elsewhere() -> Findings:
     return Findings(unchecked=tuple(notes))
 
 
-def _parking(settings: Settings) -> Findings:
+def _parking(place: str) -> Findings:
     """A place on this machine must take a file; others are not tried before they are needed."""
-    where = f"--park {settings.park}"
-    if not settings.park:
-        return Findings()
-    if "://" in settings.park:
+    where = f"--park {place}"
+    if "://" in place:
         return Findings(unchecked=(Problem(where, "is not written to before it is needed"),))
     try:
-        Path(write_parked(settings.park, b"")).unlink()
+        _try(Path(place))
     except OSError as error:
         return Findings(problems=(refusals.PARK.at(where, error=error),))
     return Findings(checked=(f"{where}: can be written",))
+
+
+def _try(folder: Path) -> None:
+    """Writes a file there, and leaves everything as it was."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    Path(write_parked(str(folder), b"")).unlink()
+    for each in made:
+        with suppress(OSError):  # not empty: another start is at it too
+            each.rmdir()
 
 
 def _check_files(inquiry: Inquiry, pattern: str) -> None:

@@ -8,6 +8,7 @@ is on that page and has a test case. Pages that a rule comes from:
 - https://cloud.google.com/dataflow/docs/concepts/streaming-with-cloud-pubsub (what of Pub/Sub
   Dataflow does not support: dead-letter policies, exactly-once delivery)
 - https://cloud.google.com/pubsub/docs/smts/smts-overview (a transform can drop or alter a message)
+- https://cloud.google.com/storage/docs/lifecycle (a rule without a prefix acts on every file)
 - https://cloud.google.com/bigquery/docs/managing-partitioned-tables (what has expired is deleted)
 """
 
@@ -162,6 +163,12 @@ DEAD_LETTERS_SCHEMA = Refusal(
     "gcloud pubsub topics update {topic} --clear-schema-settings",
 )
 PARK = Refusal("park", "--park", "cannot be written: {error}", "")
+PARK_DELETED = Refusal(
+    "park-deleted",
+    "--park",
+    "a lifecycle rule of its bucket deletes what is there{age}",
+    "give --park a place of another bucket, or the rule a matchesPrefix that leaves it out",
+)
 
 # Tables -------------------------------------------------------------------------------------------
 

@@ -19,12 +19,14 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 import apache_beam as beam
+import grpc
 from apache_beam.io.gcp.bigquery import BigQueryDisposition, StorageWriteToBigQuery
 from apache_beam.metrics import Metrics
 from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.utils.timestamp import Timestamp
 
 from schemas.failure import Failure
+from schemas.problem import Problem, ProblemsFound
 from schemas.raw import from_raw
 from schemas.restored import message_of_row
 from schemas.row import Row
@@ -63,6 +65,8 @@ class WriteWithBeam(beam.PTransform):
 
     Output: `failed` (Failure of stage `write`), its message standing in for the original one.
 
+    Raises ProblemsFound where it is applied, if Java's steps cannot be made.
+
     Args:
         tables: Of the job.
         dataset: `project.dataset`.
@@ -95,20 +99,22 @@ class WriteWithBeam(beam.PTransform):
         return {FAILED: failed | "Failed" >> beam.Flatten()}
 
     def _write(self, rows: Any, table: Table, expansion: Any) -> Any:
-        result = (
+        typed = (
             rows
             | f"Of {table.name}" >> beam.Filter(_is_of, table.name)
             | f"Type {table.name}"
             >> beam.Map(to_beam_row, table).with_output_types(beam_row_type(table))
-            | f"Write {table.name}"
-            >> StorageWriteToBigQuery(
+        )
+        try:
+            result = typed | f"Write {table.name}" >> StorageWriteToBigQuery(
                 f"{self._dataset.replace('.', ':', 1)}.{table.name}",
                 create_disposition=BigQueryDisposition.CREATE_NEVER,
                 write_disposition=BigQueryDisposition.WRITE_APPEND,
                 expansion_service=expansion,
                 **self._streaming(),
             )
-        )
+        except (RuntimeError, grpc.RpcError) as error:
+            raise ProblemsFound([_no_steps(error)]) from error
         return result.failed_rows_with_errors | f"Failed {table.name}" >> beam.Map(_refused, table)
 
     def _streaming(self) -> dict[str, Any]:
@@ -120,6 +126,20 @@ class WriteWithBeam(beam.PTransform):
             "with_auto_sharding": streams is None,
             "num_storage_api_streams": streams or 0,
         }
+
+
+def _no_steps(error: Exception) -> Problem:
+    """The expansion service's own words; a trace of Java's follows its first line."""
+    why = error.details() if isinstance(error, grpc.RpcError) else str(error)
+    what = f"its steps could not be made: {first_line(why)}"
+    remedy = "look at the expansion service that --expansion_service names, or leave it out"
+    return Problem("Beam's Java sink", what, remedy)
+
+
+def first_line(text: str) -> str:
+    """What a text says first, in 300 characters at most."""
+    lines = text.strip().splitlines() or ["it does not say why"]
+    return lines[0][:300]
 
 
 def _is_of(row: Row, table: str) -> bool:

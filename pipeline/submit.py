@@ -136,7 +136,11 @@ def submit(pipeline: beam.Pipeline, door: Door) -> str:
     """
     # Beam deletes this folder when it has run; the Java sink's files are in it, and are sent later.
     pipeline.local_tempdir = tempfile.mkdtemp()
-    job = pipeline.run().job
+    try:
+        job = pipeline.run().job
+    except (RuntimeError, OSError) as error:
+        # Beam's words for a package that cannot be built, and for files that are not there.
+        raise ProblemsFound([_not_ready(error)]) from error
     cloud = job.options.view_as(GoogleCloudOptions)
     job.options.view_as(TestOptions).dry_run = False  # else the workers are told so too
     if cloud.update and door.running is not None:
@@ -144,6 +148,12 @@ def submit(pipeline: beam.Pipeline, door: Door) -> str:
         if problems := update_problems(*names, cloud.transform_name_mapping or {}):
             raise ProblemsFound(problems)
     return _sent(job, door)
+
+
+def _not_ready(error: Exception) -> Problem:
+    what = f"could not be made ready, and nothing was started: {short(error)}"
+    remedy = "look at --setup_file, --extra_package and what they name, and at the space of TMPDIR"
+    return Problem("what the workers install", what, remedy)
 
 
 def _sent(job: Any, door: Door) -> str:

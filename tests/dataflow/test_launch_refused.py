@@ -45,11 +45,34 @@ def uploaded(door):
 @pytest.mark.parametrize("option", ["temp_location", "staging_location"])
 def test_a_missing_bucket(door, launch, option):
     """A bucket that is not there is named, with the command that makes it."""
-    said = refused(launch, f"--{option}=gs://no-such-bucket/tmp")
+    said = refused(launch, f"--{option}=gs://no-such-bucket/tmp", "--park=gs://bucket/parked")
     assert said == (
         f"--{option} gs://no-such-bucket/tmp: there is no bucket no-such-bucket "
         "(create it: gcloud storage buckets create gs://no-such-bucket --location REGION)"
     )
+    assert posted(door) == uploaded(door) == []
+
+
+def test_parked_letters_that_would_be_deleted(door, launch):
+    """A lifecycle rule that clears the place of parked letters is refused before anything is."""
+    rule = {"action": {"type": "Delete"}, "condition": {"age": 3}}
+
+    def ruled(request):
+        here = request.path == "/storage/v1/b/bucket"
+        return Answer(body={"name": "bucket", "lifecycle": {"rule": [rule]}}) if here else None
+
+    door.answers[STORAGE, "GET"] = ruled
+    said = refused(launch)
+    assert said.startswith(
+        "--park gs://bucket/parked: a lifecycle rule of its bucket deletes what is there after 3 "
+    )
+    assert posted(door) == uploaded(door) == []
+
+
+def test_a_missing_bucket_of_parked_letters(door, launch):
+    """It is looked for at a launch, not when the first letter is to go there."""
+    said = refused(launch, "--park=gs://no-such-bucket/parked")
+    assert said.startswith("--park gs://no-such-bucket/parked: there is no bucket no-such-bucket ")
     assert posted(door) == uploaded(door) == []
 
 
@@ -166,6 +189,35 @@ def test_a_bucket_that_may_not_be_written(door, launch):
     # Its own client tries within one file; the file itself is tried once.
     tried = [each for each in door.heard if each.query.get("projection") == "noAcl"]
     assert len([each for each in tried if each.path.endswith("/bucket")]) == 1
+    assert posted(door) == []
+
+
+NOT_READY = "what the workers install: could not be made ready, and nothing was started: "
+
+
+@pytest.mark.parametrize(
+    ("option", "file"),
+    [
+        ("setup_file", "setup.py"),
+        ("extra_package", "none.tar.gz"),
+        ("requirements_file", "none.txt"),
+    ],
+)
+def test_what_is_to_be_installed_is_not_there(door, launch, tmp_path, option, file):
+    """The file is named."""
+    said = refused(launch, f"--{option}={tmp_path / file}")
+    assert said.startswith(NOT_READY)
+    assert str(tmp_path / file) in said
+    assert posted(door) == []
+
+
+def test_a_setup_file_that_fails(door, launch, tmp_path):
+    """What the build itself says comes first, and then the sentence."""
+    (tmp_path / "setup.py").write_text("raise ValueError('of the user')")
+    ended = launch(*LAUNCH, f"--setup_file={tmp_path / 'setup.py'}")
+    assert ended.code == REFUSED
+    assert "ValueError: of the user" in ended.said
+    assert ended.said.splitlines()[-1].startswith(NOT_READY)
     assert posted(door) == []
 
 

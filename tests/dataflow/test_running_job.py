@@ -59,7 +59,8 @@ def test_twice_does_nothing(door, launch):
     assert last(ended) == (
         f"--job_name {NAME}: runs already, so nothing was started: {job['id']}, "
         "JOB_STATE_RUNNING since 2026-12-01T08:00:00Z (it goes on; --update replaces it, --drain "
-        "ends it, another --job_name starts a second one)"
+        "ends it; a second one, by another --job_name, needs a subscription of its own, or rows "
+        "come twice)"
     )
     assert sent(door) == []
 

@@ -91,6 +91,17 @@ def test_the_read_deduplicates_by_our_id(live_graph):
 
 
 @pytest.mark.emulators
+def test_a_longer_horizon_keeps_ids_as_state(java):
+    """Above ten minutes a stateful step drops repeats, with a timer that forgets them."""
+    longer = graph(DATAFLOW, "--dedup_horizon=3600")
+    first = payload(by_name(longer)["Deduplicate/First"], beam_runner_api_pb2.ParDoPayload)
+    assert len(first.state_specs) == len(first.timer_family_specs) == 1
+    # Within them there is no state of ours: Dataflow does it at the read.
+    within = graph(DATAFLOW, "--dedup_horizon=600")
+    assert [name for name in by_name(within) if name.startswith("Deduplicate/")] == []
+
+
+@pytest.mark.emulators
 def test_the_sink_is_exactly_once(live_graph):
     """Java's sink appends to sharded streams and flushes by offset, every five seconds."""
     names = [name for name in by_name(live_graph) if name.startswith("WriteRows/")]

@@ -148,14 +148,14 @@ def test_reads():
 @pytest.mark.parametrize(
     ("argv", "place"),
     [
-        (["--temp_location=gs://b/tmp"], "gs://b/tmp/parked"),
-        (["--temp_location", "gs://b/tmp/"], "gs://b/tmp/parked"),
+        (["--temp_location=gs://b/tmp"], "gs://b/parked"),
+        (["--temp_location", "gs://b/tmp/"], "gs://b/parked"),
         (["--temp_location=gs://b/tmp", "--park=gs://c/p"], "gs://c/p"),
     ],
 )
 def test_where_dataflow_parks(argv, place):
     """Letters that Pub/Sub cannot take are parked where workers can write."""
-    assert engines._dataflow_park(settings(*argv)) == place
+    assert DATAFLOW.park(settings(*argv)) == place
 
 
 def as_beam_reads(message):

@@ -5,18 +5,20 @@ import socket
 import subprocess
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import apache_beam as beam
+import grpc
 import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions
 from apache_beam.transforms.external import JavaJarExpansionService
 from apache_beam.utils.subprocess_server import JavaJarServer
 
 from pipeline import expansion
-from pipeline.engines import DATAFLOW, objections
+from pipeline.engines import DATAFLOW, DIRECT, objections
 from pipeline.expansion import BEAM_SERVICE, expansion_problems, expansion_service
-from pipeline.launch import built
+from pipeline.launch import REFUSED, built, run_here
 from pipeline.options import parse
 from schemas.problem import ProblemsFound
 from tests.pipeline.test_dataflow_graph import FLAGS, JAR, by_name
@@ -103,6 +105,40 @@ def test_beam_s_own_cannot_be_reached(download):
     [problem] = found.value.problems
     assert str(problem).startswith("Beam's Java sink: cannot be downloaded: http://127.0.0.1:")
     assert problem.remedy == "build it (make expansion), or give --expansion_service"
+
+
+def refused(given, capsys):
+    """The one sentence of a run on this machine that is not started."""
+    assert run_here(given, DIRECT) == REFUSED
+    [said] = capsys.readouterr().err.splitlines()
+    return said
+
+
+def test_nothing_is_started_without_it(download, capsys):
+    """A run that lacks Beam's own jar ends as one that is refused."""
+    assert refused(settings(), capsys).startswith("Beam's Java sink: cannot be downloaded: ")
+
+
+def test_a_service_that_makes_no_steps(capsys):
+    """What answers there is something else: its own words, and what to look at."""
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        said = refused(settings(f"--expansion_service=127.0.0.1:{port}"), capsys)
+    finally:
+        server.stop(0).wait(10)
+    assert said == (
+        "Beam's Java sink: its steps could not be made: Method not found! (look at the expansion "
+        "service that --expansion_service names, or leave it out)"
+    )
+
+
+def test_a_jar_that_does_not_start(tmp_path, capsys):
+    """A jar of the right Beam that is no program."""
+    jar = make_jar(tmp_path / "no-program.jar")
+    said = refused(settings(f"--expansion_service={jar}"), capsys)
+    assert said.startswith("Beam's Java sink: its steps could not be made: ")
 
 
 def test_the_built_jar_is_the_default(no_built_jar):

@@ -5,6 +5,8 @@ import zipfile
 import pytest
 
 from pipeline.flex_launch import Image, launch_args, write_pointer
+from pipeline.options import parse
+from schemas.problem import ProblemsFound
 
 IMAGE = Image("r/python:1", "r/java:1", "/opt/issues/expansion.jar")
 BROUGHT = [
@@ -52,13 +54,32 @@ def test_switches(given, taken):
     assert launch_args([given], IMAGE) == [*taken, *BROUGHT]
 
 
-def test_flags_of_the_launcher_s_own(caplog):
-    """What nobody has is named and left out; what one may have meant is the job's to refuse."""
-    given = ["--zzz_of_dataflow=1", "--outpt_dataset=d"]
-    assert launch_args(given, IMAGE) == ["--outpt_dataset=d", *BROUGHT]
+def test_fields_of_the_launch_s_own(caplog):
+    """What is about the launcher's machine, or Java's, is named and left out."""
+    given = ["--launcher_machine_type=n1-highcpu-2", "--dump_heap_on_oom=true"]
+    assert launch_args(given, IMAGE) == BROUGHT
     assert [record.getMessage() for record in caplog.records] == [
-        "not taken, since neither the job nor Beam has such a flag: --zzz_of_dataflow=1"
+        f"not taken, since it is about the launch and not about the job: {each}" for each in given
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--zzz_of_nobody=1", "--help lists the job's own"),
+        ("--outpt_dataset=d", "did you mean --output_dataset?"),
+        ("--streaming_mode=at_least_once", ""),
+    ],
+)
+def test_a_parameter_that_nobody_knows(given, said):
+    """It is refused, as on the command line, and not lost."""
+    name = given.partition("=")[0]
+    args = launch_args(["--project=demo-project", given], IMAGE)
+    with pytest.raises(ProblemsFound) as refused:
+        parse(args, lambda: "")
+    [problem] = [each for each in refused.value.problems if each.where == name]
+    assert str(problem).startswith(f"{name}: is neither the job's flag nor Beam's (")
+    assert said in str(problem)
 
 
 @pytest.mark.parametrize("length", [1, 40, 41, 42, 110, 111, 300])

@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.refusals import REFUSALS
 from tests.pipeline import (
     test_objections,
+    test_parking,
     test_preflight,
     test_preflight_pubsub,
     test_preflight_tables,
@@ -27,6 +28,7 @@ SHOWN_BY = (
     (test_objections, "test_more_tables_than_beams_sink_takes", ["tables-of-beam"]),
     (test_preflight, "test_files_are_looked_for", ["input-files"]),
     (test_preflight, "test_a_place_for_letters_that_cannot_be_written", ["park"]),
+    (test_parking, "test_a_place_that_is_cleared", ["park-deleted"]),
     (test_preflight, "test_credentials_that_are_refused", ["credentials"]),
 )
 
