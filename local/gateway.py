@@ -24,6 +24,7 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 from google.cloud.bigquery_storage_v1 import types
+from google.protobuf.message import DecodeError
 
 from local.certificate import Certificate, certificate_in
 from local.ports import HOST, split
@@ -206,13 +207,24 @@ class _Calls(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def _send(self, method: str, requests: AsyncIterator[bytes], call: Any) -> None:
         stream = ""
-        async for request in requests:
-            if method == _APPEND_ROWS:
-                append = types.AppendRowsRequest.pb().FromString(request)
-                stream = append.write_stream or stream
-                self._appended(stream, append.proto_rows.rows.serialized_rows)
-            await call.write(request)
-        await call.done_writing()
+        try:
+            async for request in requests:
+                if method == _APPEND_ROWS:
+                    stream = self._look(stream, request)
+                await call.write(request)
+            await call.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            return  # the call is over: its answer says how
+
+    def _look(self, stream: str, request: bytes) -> str:
+        """Tells of an append request; returns its stream, which only the first one names."""
+        try:
+            append = types.AppendRowsRequest.pb().FromString(request)
+        except DecodeError:
+            return stream  # the service's to refuse
+        stream = append.write_stream or stream
+        self._appended(stream, append.proto_rows.rows.serialized_rows)
+        return stream
 
 
 def parse_addresses(said: str) -> tuple[str, ...]:

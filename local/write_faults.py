@@ -9,7 +9,6 @@ left no trace, and a lost answer counts as lost after the write only where the w
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -17,15 +16,22 @@ import grpc.aio
 from google.cloud.bigquery_storage_v1.types import (
     AppendRowsResponse,
     FinalizeWriteStreamRequest,
-    StorageError,
 )
-from google.protobuf import any_pb2
-from google.rpc import status_pb2
 
+from local.fault import (
+    AFTER,
+    APPEND,
+    BEFORE,
+    CREATE,
+    DURING,
+    FINALIZE,
+    Fault,
+    refusal,
+    trailer,
+)
 from local.fault_proxy import FaultProxy
 
 _SERVICE = "/google.cloud.bigquery.storage.v1.BigQueryWrite/"
-APPEND, CREATE, FINALIZE = "append", "create", "finalize"
 _CALLS = {
     f"{_SERVICE}AppendRows": APPEND,
     f"{_SERVICE}CreateWriteStream": CREATE,
@@ -33,8 +39,6 @@ _CALLS = {
 }
 _FINALIZE = f"{_SERVICE}FinalizeWriteStream"
 _ROUTE = "x-goog-request-params"
-
-BEFORE, DURING, AFTER = "before", "during", "after"
 
 OF_A_REFUSAL = "append: the answer that was lost was a refusal"
 LATE_FIRST = "append: the late request was written, its repetition was not"
@@ -44,47 +48,7 @@ _CARRY_SECONDS = 30.0
 _SILENT_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One fault.
-
-    Args:
-        call: `append`, `create` or `finalize`.
-        what: `code` (the call ends with it), `refusal` (a response says it; the connection
-            stays), `end` (the call ends as if all were well), `reset` (of every connection),
-            `silence` (no answer, until the caller gives up), `slow`, `late` (the request arrives
-            only after the caller has given it up), `finalized` (the stream, behind the caller's
-            back), `kill` (the server, which starts again on its data), `unnamed` (a refusal names
-            none of its rows), `one named` (it names the first alone).
-        when: `before` the server has the call, `after` it was carried out; `during`: nobody
-            knows.
-        code: Of `code` and `refusal`.
-        storage: The StorageError code of both; 0 for none.
-        seconds: Of `slow`: how long; of `late`: how long after the caller gave up.
-    """
-
-    call: str
-    what: str
-    when: str = BEFORE
-    code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
-    storage: int = 0
-    seconds: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """What the ledger calls it."""
-        what = self.what
-        if what in ("code", "refusal"):
-            what = StorageError.StorageErrorCode(self.storage).name if self.storage else ""
-            what = f"{what or self.code.name}{' in an answer' if self.what == 'refusal' else ''}"
-        if self.what in ("refusal", "slow", "unnamed", "one named"):
-            return f"{self.call}: {what}"
-        if self.what == "late":
-            return f"{self.call}: late, by {self.seconds} s"
-        return f"{self.call}: {what} {self.when}"
-
-
-class WriteProxy(FaultProxy):
+class WriteFaultProxy(FaultProxy):
     """The proxy.
 
     Args:
@@ -154,7 +118,7 @@ class WriteProxy(FaultProxy):
 
 
 class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
-    def __init__(self, proxy: WriteProxy, channel: grpc.aio.Channel) -> None:
+    def __init__(self, proxy: WriteFaultProxy, channel: grpc.aio.Channel) -> None:
         self._proxy = proxy
         self._channel = channel
 
@@ -180,7 +144,7 @@ class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
 class _Call:
     """What a unary call and a request of a stream have in common."""
 
-    def __init__(self, proxy: WriteProxy, context: Any) -> None:
+    def __init__(self, proxy: WriteFaultProxy, context: Any) -> None:
         self._proxy = proxy
         self._context = context
 
@@ -196,20 +160,19 @@ class _Call:
             await self._proxy.behind(asyncio.to_thread(self._proxy.kill))
         if fault.what in ("reset", "silence", "late"):
             await asyncio.sleep(_SILENT_SECONDS)  # until the caller has gone, which ends it
-        trailer = _trailer(fault) if fault.storage else ()
-        await self._context.abort(fault.code, f"a fault: {fault.name}", trailer)
+        await self._context.abort(fault.code, f"a fault: {fault.name}", trailer(fault))
 
     async def _fail(self, error: grpc.aio.AioRpcError) -> None:
         """Hands the server's own failure on; never returns."""
         code = error.code()
         if code is grpc.StatusCode.OK:  # it ended where an answer was due
             code = grpc.StatusCode.UNKNOWN
-        trailer = tuple(error.trailing_metadata() or ())
-        await self._context.abort(code, error.details() or "", trailer)
+        metadata = tuple(error.trailing_metadata() or ())
+        await self._context.abort(code, error.details() or "", metadata)
 
 
 class _Unary(_Call):
-    def __init__(self, proxy: WriteProxy, method: Any, context: Any) -> None:
+    def __init__(self, proxy: WriteFaultProxy, method: Any, context: Any) -> None:
         super().__init__(proxy, context)
         self._method = method
 
@@ -233,7 +196,7 @@ class _Append(_Call):
     """One AppendRows call, request by request: the sink awaits each answer before the next."""
 
     def __init__(
-        self, proxy: WriteProxy, channel: grpc.aio.Channel, method: Any, context: Any
+        self, proxy: WriteFaultProxy, channel: grpc.aio.Channel, method: Any, context: Any
     ) -> None:
         super().__init__(proxy, context)
         self._finalize = channel.unary_unary(_FINALIZE)
@@ -251,7 +214,7 @@ class _Append(_Call):
                 fault = self._proxy.take(APPEND)
                 if fault and fault.what == "refusal":
                     self._proxy.happened(fault)
-                    await self._context.write(_refusal(fault))
+                    await self._context.write(refusal(fault))
                     continue
                 if fault and await self._before(fault, request):
                     return
@@ -360,24 +323,6 @@ def _written(answer: bytes) -> bool:
     response = AppendRowsResponse.pb().FromString(answer)
     written: bool = response.HasField("append_result")
     return written
-
-
-def _status(fault: Fault) -> Any:
-    status = status_pb2.Status(code=fault.code.value[0], message=f"a fault: {fault.name}")
-    if fault.storage:
-        detail = any_pb2.Any()
-        detail.Pack(StorageError.pb(StorageError(code=fault.storage)))
-        status.details.append(detail)
-    return status
-
-
-def _trailer(fault: Fault) -> tuple[tuple[str, bytes], ...]:
-    return (("grpc-status-details-bin", _status(fault).SerializeToString()),)
-
-
-def _refusal(fault: Fault) -> bytes:
-    serialized: bytes = AppendRowsResponse.serialize(AppendRowsResponse(error=_status(fault)))
-    return serialized
 
 
 def _nothing() -> None:

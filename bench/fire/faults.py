@@ -3,7 +3,7 @@
 import grpc
 from google.cloud.bigquery_storage_v1.types import StorageError
 
-from local.write_faults import AFTER, APPEND, BEFORE, CREATE, DURING, FINALIZE, Fault
+from local.fault import AFTER, APPEND, BEFORE, CREATE, DURING, FINALIZE, Fault
 
 _Code = StorageError.StorageErrorCode
 

@@ -23,8 +23,8 @@ from bench.fire.faults import OVERTAKEN, SILENT_APPENDS, WEIGHTED
 from bench.fire.ledger import Key, Ledger, difference
 from bench.fire.rows import BAD, ENCODERS, GOOD, LARGE, LARGE_ROWS, TABLES, Given, Rows
 from bench.fire.stage import Stage
+from local.fault import AFTER, APPEND, FINALIZE, Fault
 from local.processes import ROOT
-from local.write_faults import AFTER, APPEND, FINALIZE, Fault
 from pipeline import resident
 from pipeline.append import Sender, table_writer
 from pipeline.append_stream import ROW_REFUSED, Refused

@@ -27,7 +27,7 @@ from local.ports import HOST, Ports
 from local.processes import Processes
 from local.proxy import Proxy
 from local.web import answers
-from local.write_faults import WriteProxy
+from local.write_faults import WriteFaultProxy
 from pipeline import append_stream, outages
 from schemas import live
 from schemas.apply import bigquery_table
@@ -89,7 +89,7 @@ class Stage:
             firestore="",
             project=PROJECT,
         )
-        self.write = WriteProxy(self._addresses.bigquery_grpc)
+        self.write = WriteFaultProxy(self._addresses.bigquery_grpc)
         self.rest = RestProxy(self._addresses.bigquery_address, self.write.hits)
 
     def __enter__(self) -> Self:

@@ -130,6 +130,13 @@ def test_appends_are_looked_at(channel, appended):
     assert appended == [(STREAM, [b"1", b"2"]), (STREAM, [b"3" * 5_000_000])]
 
 
+def test_what_is_no_append_request_is_the_service_s_to_refuse(channel, appended):
+    """It is passed on as it came, and nobody is told of rows."""
+    answers = channel.stream_stream(APPEND)(iter([b"\xff\xff"]), timeout=SECONDS)
+    assert list(answers) == [b"2"]
+    assert appended == []
+
+
 def test_a_stranger_is_not_trusted(gateway, tmp_path):
     """The certificate is this gateway's own."""
     other = tmp_path / "other"

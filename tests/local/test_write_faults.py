@@ -13,18 +13,9 @@ from google.cloud.bigquery_storage_v1.types import (
 )
 from google.rpc import status_pb2
 
+from local.fault import AFTER, APPEND, BEFORE, DURING, FINALIZE, Fault
 from local.ports import wait_until
-from local.write_faults import (
-    AFTER,
-    APPEND,
-    BEFORE,
-    DURING,
-    FINALIZE,
-    LATE_FIRST,
-    OF_A_REFUSAL,
-    Fault,
-    WriteProxy,
-)
+from local.write_faults import LATE_FIRST, OF_A_REFUSAL, WriteFaultProxy
 
 SERVICE = "/google.cloud.bigquery.storage.v1.BigQueryWrite/"
 SECONDS = 10
@@ -70,7 +61,7 @@ def server():
 
 @pytest.fixture
 def proxy(server):
-    with WriteProxy(server.address) as running:
+    with WriteFaultProxy(server.address) as running:
         yield running
 
 
