@@ -48,6 +48,12 @@ def test_without_a_preference_any_free_port_is_given():
     assert is_free(given)
 
 
+def test_outgoing_connections_get_other_ports():
+    """None of ours is the system's to give, so that nothing takes it before its server does."""
+    ports = Ports()
+    assert all(1_024 <= ports.take(0) < 32_768 for _ in range(100))
+
+
 def test_a_port_that_was_just_left_is_free():
     """Connections in TIME_WAIT do not make the next stack move to another port."""
     server = listening()
