@@ -5,7 +5,6 @@ after minutes of retries, or wait for a browser's login.
 """
 
 import logging
-import re
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,6 +22,7 @@ from pipeline.deadline import OutOfTime, lasting, within
 from pipeline.engines import ENGINES
 from pipeline.jobs import (
     DRAINING,
+    PLACE,
     RUNNING,
     Job,
     Jobs,
@@ -43,8 +43,6 @@ _PATIENCE_OF_CHECK = 6.0
 
 _CREDENTIALS_SECONDS = 7.0
 _CALL_SECONDS = 4.0
-# Beam takes another form for missing, and creates a bucket of its own choice.
-_PLACE = re.compile(r"gs://[a-z0-9][a-z0-9._-]+[a-z0-9]/[^\r\n]+")
 
 _log = logging.getLogger(__name__)
 
@@ -105,10 +103,11 @@ def _knock(settings: Settings) -> Door:
     door = _open(settings, options)
     problems += _job_problems(settings, door.running, options)
     for option in _places(options):
-        if _PLACE.fullmatch(place := getattr(options, option)):
+        if PLACE.fullmatch(place := getattr(options, option)):
             problems += _bucket_problems(door.session, f"--{option}", place)
-    if _PLACE.fullmatch(place := ENGINES[settings.runner].park(settings)):
-        problems += _bucket_problems(door.session, "--park", place, kept=True)
+    park = ENGINES[settings.runner].park(settings)
+    if PLACE.fullmatch(park):  # else --temp_location, whose bucket it is in, has a problem
+        problems += _bucket_problems(door.session, "--park", park, kept=True)
     if problems:
         raise ProblemsFound(problems)
     return door
@@ -144,7 +143,7 @@ def running_names(door: Door) -> frozenset[str] | None:
     environment = door.jobs.whole(door.running.id).get("environment", {})
     sdk: dict[str, Any] = environment.get("sdkPipelineOptions", {}).get("options", {})
     place = str(sdk.get("pipelineUrl", ""))
-    content = stored(door.session, place) if _PLACE.fullmatch(place) else None
+    content = stored(door.session, place) if PLACE.fullmatch(place) else None
     if content:
         try:
             return step_names(beam_runner_api_pb2.Pipeline.FromString(content))
@@ -229,7 +228,7 @@ def _place_problems(options: GoogleCloudOptions) -> list[Problem]:
             f"give --{option} gs://BUCKET/tmp",
         )
         for option in _places(options)
-        if not _PLACE.fullmatch(getattr(options, option))
+        if not PLACE.fullmatch(getattr(options, option))
     ]
 
 

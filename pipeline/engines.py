@@ -16,7 +16,7 @@ from pipeline import refusals
 from pipeline.append import AppendRows
 from pipeline.dead_letters import PublishDeadLetters
 from pipeline.expansion import expansion_problems, expansion_service
-from pipeline.jobs import bucket_of
+from pipeline.jobs import PLACE, bucket_of
 from pipeline.known import await_known
 from pipeline.objections import FILES, IN_PROCESS, ON_SERVICE, ON_SERVICE_FILES, objections_to
 from pipeline.options import Settings
@@ -226,6 +226,8 @@ def _dataflow_check(settings: Settings) -> list[Problem]:
         for flag, example in (("--region", "us-central1"), ("--temp_location", "gs://BUCKET/tmp"))
         if _flag(settings, flag) is None and (flag == "--region" or not settings.drain)
     ]
+    if settings.park and not PLACE.fullmatch(settings.park):
+        problems.append(refusals.PARK_ON_A_WORKER.at(f"--park {settings.park}"))
     problems += objections_to(settings.beam_args, ON_SERVICE)
     if settings.input_files:
         problems += objections_to(settings.beam_args, ON_SERVICE_FILES)

@@ -4,6 +4,7 @@ Beam's own clients retry a missing bucket for five minutes and a 503 for two and
 """
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -161,6 +162,11 @@ def credentials_problem(error: Exception) -> Problem:
         "run gcloud auth application-default login, or name a service account's key in "
         "GOOGLE_APPLICATION_CREDENTIALS",
     )
+
+
+# Beam takes another form for missing, and creates a bucket of its own choice.
+PLACE = re.compile(r"gs://[a-z0-9][a-z0-9._-]+[a-z0-9]/[^\r\n]+")
+"""A folder of a bucket, as options name it."""
 
 
 def bucket_of(place: str) -> str:

@@ -5,6 +5,7 @@ of them.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from pipeline import refusals
@@ -40,6 +41,8 @@ def deleting_problems(bucket: Mapping[str, Any], option: str, place: str) -> lis
 def _meets(condition: Mapping[str, Any], folder: str) -> bool:
     """Whether a letter, which is the live and only version of its file, ever meets it."""
     if condition.get("isLive") is False or any(name in condition for name in _OF_FORMER_VERSIONS):
+        return False
+    if condition.get("createdBefore", "9999") <= datetime.now(UTC).date().isoformat():
         return False
     prefixes, suffixes = condition.get("matchesPrefix"), condition.get("matchesSuffix")
     if prefixes and not any(

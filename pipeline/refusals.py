@@ -163,6 +163,12 @@ DEAD_LETTERS_SCHEMA = Refusal(
     "gcloud pubsub topics update {topic} --clear-schema-settings",
 )
 PARK = Refusal("park", "--park", "cannot be written: {error}", "")
+PARK_ON_A_WORKER = Refusal(
+    "park-on-a-worker",
+    "--park",
+    "is not of the form gs://BUCKET/FOLDER, and a worker's own disk is gone with it",
+    "give --park gs://BUCKET/parked, or leave it out",
+)
 PARK_DELETED = Refusal(
     "park-deleted",
     "--park",

@@ -2,6 +2,8 @@
 
 import pytest
 
+from pipeline.engines import objections
+from pipeline.options import parse
 from pipeline.parking import deleting_problems
 
 PLACE = "gs://bucket/parked/here"
@@ -57,5 +59,17 @@ def test_other_actions_delete_nothing():
 
 def test_without_an_age():
     """A rule by date is told as well."""
-    [problem] = said({"createdBefore": "2027-01-01"})
+    [problem] = said({"createdBefore": "9999-01-01"})
     assert "deletes what is there (give" in problem
+    # What is parked from now on was not created before a day that is over.
+    assert said({"createdBefore": "2020-01-01"}) == []
+
+
+@pytest.mark.parametrize("place", ["build/parked", "/tmp/parked", "gs://bucket", "s3://x/y"])
+def test_a_place_that_is_gone_with_its_worker(place):
+    """Dataflow's workers keep nothing; on this machine a folder is a place like any other."""
+    flags = ["--project=demo-project", "--region=r", "--temp_location=gs://b/t"]
+    given = parse(["--runner=DataflowRunner", *flags, f"--park={place}"], lambda: "")
+    assert f"--park {place}" in [problem.where for problem in objections(given)]
+    here = parse(["--project=demo-project", f"--park={place}"], lambda: "")
+    assert objections(here) == []

@@ -29,6 +29,7 @@ SHOWN_BY = (
     (test_preflight, "test_files_are_looked_for", ["input-files"]),
     (test_preflight, "test_a_place_for_letters_that_cannot_be_written", ["park"]),
     (test_parking, "test_a_place_that_is_cleared", ["park-deleted"]),
+    (test_parking, "test_a_place_that_is_gone_with_its_worker", ["park-on-a-worker"]),
     (test_preflight, "test_credentials_that_are_refused", ["credentials"]),
 )
 
