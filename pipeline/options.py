@@ -214,7 +214,7 @@ OPTIONS: tuple[Option, ...] = (
         "triggering_frequency",
         "Beam's Java sink, streaming: seconds for which rows are collected before they are "
         "appended.",
-        "5",
+        "2",
         regex=_WHOLE,
         misfit="is no whole number",
         check=_between(1, 3_600),

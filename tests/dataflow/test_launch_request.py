@@ -223,7 +223,7 @@ def test_the_sink_is_exactly_once(plain, full):
         assert not any("Inconsistent" in name for name in names)
     assert not any("AddShard" in name for name in step_names(plain.graph()))
     assert any("AddShard" in name for name in step_names(full.graph()))
-    assert buffered(plain.graph()) == {5_000}
+    assert buffered(plain.graph()) == {2_000}
     assert buffered(full.graph()) == {7_000}
 
 

@@ -103,7 +103,7 @@ def test_a_longer_horizon_keeps_ids_as_state(java):
 
 @pytest.mark.emulators
 def test_the_sink_is_exactly_once(live_graph):
-    """Java's sink appends to sharded streams and flushes by offset, every five seconds."""
+    """Java's sink appends to sharded streams and flushes by offset, every two seconds."""
     names = [name for name in by_name(live_graph) if name.startswith("WriteRows/")]
     assert any(
         name.endswith("/StorageApiLoads/StorageApiWriteSharded/Flush and finalize writes")
@@ -111,7 +111,7 @@ def test_the_sink_is_exactly_once(live_graph):
     )
     assert not any("StorageApiWriteInconsistent" in name for name in names)
     assert not any("AddShard" in name for name in names)
-    assert buffering(live_graph) == {5_000}
+    assert buffering(live_graph) == {2_000}
 
 
 def buffering(proto):

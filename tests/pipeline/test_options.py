@@ -42,7 +42,7 @@ def test_defaults():
     assert [table.name for table in settings.tables] == ["issues_stream"]
     assert (settings.input_files, settings.sink, settings.park) == ("", "", "")
     assert (settings.dedup_horizon, settings.stop_when_idle) == (None, None)
-    assert (settings.num_storage_api_streams, settings.triggering_frequency) == (None, 5)
+    assert (settings.num_storage_api_streams, settings.triggering_frequency) == (None, 2)
     assert (settings.expansion_service, settings.check) == ("", False)
     assert settings.beam_args == ()
 
