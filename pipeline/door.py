@@ -5,6 +5,7 @@ after minutes of retries, or wait for a browser's login.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,6 +28,7 @@ from pipeline.jobs import (
     Job,
     Jobs,
     bucket,
+    bucket_of,
     credentials_problem,
     stored,
 )
@@ -43,6 +45,8 @@ _PATIENCE_OF_CHECK = 6.0
 
 _CREDENTIALS_SECONDS = 7.0
 _CALL_SECONDS = 4.0
+
+_PARK = "--park"
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +76,7 @@ def check_door(settings: Settings) -> Findings:
     where = f"--job_name {settings.job_name}"
     running = f"runs: {door.running}" if door.running else "none of this name runs"
     places = [f"--{option} {getattr(options, option)}" for option in _places(options)]
-    park = f"--park {ENGINES[settings.runner].park(settings)}"
+    park = f"{_PARK} {ENGINES[settings.runner].park(settings)}"
     return Findings(
         (
             f"{where}: {running}",
@@ -102,12 +106,9 @@ def _knock(settings: Settings) -> Door:
     problems = _place_problems(options)
     door = _open(settings, options)
     problems += _job_problems(settings, door.running, options)
-    for option in _places(options):
-        if PLACE.fullmatch(place := getattr(options, option)):
-            problems += _bucket_problems(door.session, f"--{option}", place)
+    places = {f"--{option}": getattr(options, option) for option in _places(options)}
     park = ENGINES[settings.runner].park(settings)
-    if PLACE.fullmatch(park):  # else --temp_location, whose bucket it is in, has a problem
-        problems += _bucket_problems(door.session, "--park", park, kept=True)
+    problems += _bucket_problems(door.session, places | {_PARK: park})
     if problems:
         raise ProblemsFound(problems)
     return door
@@ -209,15 +210,28 @@ def _places(options: GoogleCloudOptions) -> list[str]:
     return given
 
 
-def _bucket_problems(
-    session: AuthorizedSession, option: str, place: str, *, kept: bool = False
-) -> list[Problem]:
-    """What is wrong with a place's bucket; of what is to be kept, what deletes it, too."""
-    try:
-        found = bucket(session, option, place)
-    except ProblemsFound as error:
-        return list(error.problems)
-    return deleting_problems(found, option, place) if kept else []
+def _bucket_problems(session: AuthorizedSession, places: Mapping[str, str]) -> list[Problem]:
+    """What is wrong with the places' buckets, each asked once; and what deletes parked letters.
+
+    Args:
+        session: With the launcher's credentials.
+        places: By option; one of another form is a problem already.
+    """
+    problems: list[Problem] = []
+    asked: dict[str, dict[str, Any]] = {}
+    for option, place in places.items():
+        if not PLACE.fullmatch(place):
+            continue
+        name = bucket_of(place)
+        if name not in asked:
+            asked[name] = {}
+            try:
+                asked[name] = bucket(session, option, place)
+            except ProblemsFound as error:
+                problems += error.problems
+        if option == _PARK:
+            problems += deleting_problems(asked[name], option, place)
+    return problems
 
 
 def _place_problems(options: GoogleCloudOptions) -> list[Problem]:

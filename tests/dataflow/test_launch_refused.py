@@ -45,7 +45,7 @@ def uploaded(door):
 @pytest.mark.parametrize("option", ["temp_location", "staging_location"])
 def test_a_missing_bucket(door, launch, option):
     """A bucket that is not there is named, with the command that makes it."""
-    said = refused(launch, f"--{option}=gs://no-such-bucket/tmp", "--park=gs://bucket/parked")
+    said = refused(launch, f"--{option}=gs://no-such-bucket/tmp")
     assert said == (
         f"--{option} gs://no-such-bucket/tmp: there is no bucket no-such-bucket "
         "(create it: gcloud storage buckets create gs://no-such-bucket --location REGION)"
