@@ -8,6 +8,9 @@ import re
 import shutil
 import urllib.request
 import zipfile
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +37,41 @@ _ADDRESS = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}")
 # With the questions of the preflight, 10 s in all.
 _ANSWER_SECONDS = 2.0
 _DOWNLOAD_SECONDS = 8.0
+_STEPS_SECONDS = 15.0
 # Beam's core has it in every jar that contains it, Beam's own and ours.
 _PROPERTIES = "org/apache/beam/sdk/sdk.properties"
 _VERSION = re.compile(rb"(?m)^version=(\S+)$")
 
 
-def expansion_service(settings: Settings) -> str | JavaJarExpansionService | None:
-    """What Beam's sink is to be given: an address, a jar to start, or None for Beam's own choice.
+@dataclass(frozen=True)
+class Running:
+    """An expansion service that runs already; Beam's own calls of it would wait for ever.
+
+    Equal to another of the same address: Beam keeps by it what a service has told.
+
+    Args:
+        address: `host:port`.
+        seconds: That each call is given.
+    """
+
+    address: str
+    seconds: float = _STEPS_SECONDS
+    _open: ExitStack = field(default_factory=ExitStack, init=False, repr=False, compare=False)
+
+    def __enter__(self) -> Any:
+        """Its stub, as Beam expects it."""
+        stub: Any = self._open.enter_context(ExternalTransform.service(self.address))
+        for call in ("DiscoverSchemaTransform", "Expand"):
+            setattr(stub, call, partial(getattr(stub, call), timeout=self.seconds))
+        return stub
+
+    def __exit__(self, *_: object) -> None:
+        """Closes its connection."""
+        self._open.close()
+
+
+def expansion_service(settings: Settings) -> Running | JavaJarExpansionService | None:
+    """What Beam's sink is to be given: what runs, a jar to start, or None for Beam's own choice.
 
     Beam's own choice is what `--beam_services` names, else its download.
 
@@ -52,7 +83,7 @@ def expansion_service(settings: Settings) -> str | JavaJarExpansionService | Non
         if not _named_to_beam(settings):
             _check_download()
         return None
-    return place if _ADDRESS.fullmatch(place) else JavaJarExpansionService(place)
+    return Running(place) if _ADDRESS.fullmatch(place) else JavaJarExpansionService(place)
 
 
 def expansion_problems(settings: Settings) -> list[Problem]:

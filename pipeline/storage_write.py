@@ -113,7 +113,9 @@ class WriteWithBeam(beam.PTransform):
                 expansion_service=expansion,
                 **self._streaming(),
             )
-        except (RuntimeError, grpc.RpcError) as error:
+        except (RuntimeError, ValueError, grpc.RpcError) as error:
+            if not _of_service(error):
+                raise
             raise ProblemsFound([_no_steps(error)]) from error
         return result.failed_rows_with_errors | f"Failed {table.name}" >> beam.Map(_refused, table)
 
@@ -126,6 +128,13 @@ class WriteWithBeam(beam.PTransform):
             "with_auto_sharding": streams is None,
             "num_storage_api_streams": streams or 0,
         }
+
+
+def _of_service(error: Exception) -> bool:
+    """Whether the expansion service is to blame; an error of the program keeps its trace."""
+    if isinstance(error, ValueError):  # Beam's own where a service has no such sink
+        return str(error).startswith("Did not discover ")
+    return not isinstance(error, (NotImplementedError, RecursionError))
 
 
 def _no_steps(error: Exception) -> Problem:

@@ -138,6 +138,8 @@ def submit(pipeline: beam.Pipeline, door: Door) -> str:
     pipeline.local_tempdir = tempfile.mkdtemp()
     try:
         job = pipeline.run().job
+    except (NotImplementedError, RecursionError):
+        raise  # RuntimeErrors too, but of a program, not of what it is given
     except (RuntimeError, OSError) as error:
         # Beam's words for a package that cannot be built, and for files that are not there.
         raise ProblemsFound([_not_ready(error)]) from error
@@ -173,8 +175,9 @@ def _sent(job: Any, door: Door) -> str:
     except (OSError, ApiToolsError, httplib2.HttpLib2Error) as error:
         if watch.posted:
             raise ProblemsFound([_unknown(short(error), job, door)]) from error
-        problem = Problem(watch.what or "staging", short(error), "nothing was started")
-        raise ProblemsFound([problem]) from error
+        what = f"not staged, and nothing was started: {short(error)}"
+        remedy = "look at this machine's network and the bucket, then launch again"
+        raise ProblemsFound([Problem(watch.what or "staging", what, remedy)]) from error
     if created is None:
         return f"template written: {cloud.template_location}"
     if created.clientRequestId not in (None, job.proto.clientRequestId):

@@ -4,8 +4,10 @@ import json
 import socket
 import subprocess
 import threading
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import apache_beam as beam
@@ -17,7 +19,7 @@ from apache_beam.utils.subprocess_server import JavaJarServer
 
 from pipeline import expansion
 from pipeline.engines import DATAFLOW, DIRECT, objections
-from pipeline.expansion import BEAM_SERVICE, expansion_problems, expansion_service
+from pipeline.expansion import BEAM_SERVICE, Running, expansion_problems, expansion_service
 from pipeline.launch import REFUSED, built, run_here
 from pipeline.options import parse
 from schemas.problem import ProblemsFound
@@ -134,6 +136,51 @@ def test_a_service_that_makes_no_steps(capsys):
     )
 
 
+@contextmanager
+def answering(answer):
+    """The address of a gRPC service that takes every call."""
+
+    class Handler(grpc.GenericRpcHandler):
+        def service(self, _):
+            return grpc.unary_unary_rpc_method_handler(lambda *_: answer())
+
+    server = grpc.server(ThreadPoolExecutor(1), handlers=(Handler(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(0).wait(10)
+
+
+def test_a_service_without_the_sink(capsys):
+    """An expansion service of other steps."""
+    with answering(lambda: b"") as address:
+        said = refused(settings(f"--expansion_service={address}"), capsys)
+    assert said.startswith(
+        "Beam's Java sink: its steps could not be made: Did not discover any SchemaTransforms "
+    )
+
+
+def test_a_service_that_is_silent(monkeypatch, capsys):
+    """It takes the connection and the call, and does not answer: given up in time."""
+    monkeypatch.setattr(expansion, "Running", lambda address: Running(address, 1.0))
+    asked, ended = threading.Event(), threading.Event()
+
+    def never():
+        asked.set()
+        ended.wait(60)
+        return b""
+
+    with answering(never) as address:
+        began = time.monotonic()
+        said = refused(settings(f"--expansion_service={address}"), capsys)
+        assert time.monotonic() - began < 30
+        ended.set()
+    assert asked.is_set()
+    assert said.startswith("Beam's Java sink: its steps could not be made: Deadline Exceeded (")
+
+
 def test_a_jar_that_does_not_start(tmp_path, capsys):
     """A jar of the right Beam that is no program."""
     jar = make_jar(tmp_path / "no-program.jar")
@@ -181,7 +228,9 @@ def test_the_option_comes_first(no_built_jar, tmp_path):
 
 def test_an_address(no_built_jar):
     """An address is handed on as it is."""
-    assert expansion_service(settings("--expansion_service=localhost:8097")) == "localhost:8097"
+    assert expansion_service(settings("--expansion_service=localhost:8097")) == Running(
+        "localhost:8097"
+    )
 
 
 def test_a_jar_that_is_not_there(tmp_path):
