@@ -565,6 +565,7 @@ def test_what_the_emulator_does_not_tell(place):
     assert found.problems == ()
     assert list(found.checked) == filled(
         [
+            "--park build/parked: can be written",
             f"{IN}: reads {TOPIC}, keeps messages for 7 days",
             f"{DEAD}: {LETTERS} keeps letters for 7 days",
             "table demo-project.issues_ds.issues_stream: has the 34 columns",
@@ -580,7 +581,7 @@ def test_the_command(place, capsys):
     argv = [f"--project={place.project}", "--output_dataset=demo-project.issues_ds", "--check"]
     assert main(argv) == DONE
     shown = capsys.readouterr().out
-    assert shown.startswith("checked: 3\n")
+    assert shown.startswith("checked: 4\n")
     assert shown.endswith("problems: none\n")
     delete_topic("issues-dead-letter")(place)
     assert main([*argv, "--direct_num_workers=3"]) == REFUSED
@@ -631,11 +632,12 @@ def test_workers_elsewhere(place):
     found = examine(place.settings(*flags))
     assert found.problems == ()
     assert [each.where for each in found.unchecked] == [
+        "--park gs://b/parked",
         "permissions",
         live.PUBSUB_EMULATOR_HOST,
         live.BIGQUERY_EMULATOR_HOST,
     ]
-    assert "PUBSUB_EMULATOR_HOST: is set: an emulator was asked" in str(found.unchecked[1])
+    assert "PUBSUB_EMULATOR_HOST: is set: an emulator was asked" in str(found.unchecked[2])
 
 
 @pytest.mark.parametrize(
