@@ -12,10 +12,10 @@ from pipeline import refusals
 from pipeline.jobs import bucket_of
 from schemas.problem import Problem
 
-_OF_FORMER_VERSIONS = (
-    "numNewerVersions",
-    "daysSinceNoncurrentTime",
-    "noncurrentTimeBefore",
+# Of former versions, and of files that were given a time of their own.
+_OF_OTHERS = (
+    *("numNewerVersions", "daysSinceNoncurrentTime", "noncurrentTimeBefore"),
+    *("daysSinceCustomTime", "customTimeBefore"),
 )
 _SUFFIX = ".jsonl"
 
@@ -40,7 +40,7 @@ def deleting_problems(bucket: Mapping[str, Any], option: str, place: str) -> lis
 
 def _meets(condition: Mapping[str, Any], folder: str) -> bool:
     """Whether a letter, which is the live and only version of its file, ever meets it."""
-    if condition.get("isLive") is False or any(name in condition for name in _OF_FORMER_VERSIONS):
+    if condition.get("isLive") is False or any(name in condition for name in _OF_OTHERS):
         return False
     if condition.get("createdBefore", "9999") <= datetime.now(UTC).date().isoformat():
         return False
@@ -49,7 +49,9 @@ def _meets(condition: Mapping[str, Any], folder: str) -> bool:
         folder.startswith(each) or each.startswith(folder) for each in prefixes
     ):
         return False
-    return not suffixes or any(_SUFFIX.endswith(each) for each in suffixes)
+    return not suffixes or any(
+        _SUFFIX.endswith(each) or each.endswith(_SUFFIX) for each in suffixes
+    )
 
 
 def _age(condition: Mapping[str, Any]) -> str:

@@ -23,8 +23,9 @@ def said(*conditions, action="Delete", place=PLACE):
         {"age": 7, "matchesPrefix": ["tmp/", "parked/"]},
         {"age": 7, "matchesPrefix": ["parked/here/17"], "isLive": True},
         {"age": 7, "matchesSuffix": [".txt", "l"]},
+        {"age": 7, "matchesSuffix": ["a.jsonl"]},
     ],
-    ids=["all", "a folder above", "a part of it", "a suffix"],
+    ids=["all", "a folder above", "a part of it", "a suffix", "a suffix of some"],
 )
 def test_a_place_that_is_cleared(condition):
     """Refused, with when, and what to do."""
@@ -44,6 +45,7 @@ def test_a_place_that_is_cleared(condition):
         {"isLive": False, "age": 7},
         {"numNewerVersions": 3},
         {"daysSinceNoncurrentTime": 3},
+        {"daysSinceCustomTime": 3},
     ],
 )
 def test_a_place_that_is_left_alone(condition):
