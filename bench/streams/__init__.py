@@ -107,8 +107,7 @@ def measure(settings: Sequence[Setting], window: float) -> dict[str, object]:
     """The figures of settings, each over so many seconds.
 
     Raises:
-        NotReadyError: Something did not start.
-        RuntimeError: A setting wrote nothing, or a row twice.
+        NotReadyError: Something did not start, or did not end.
     """
     if not flink.JAR.is_file():
         raise NotReadyError(f"{flink.JAR} is missing: make flink")
